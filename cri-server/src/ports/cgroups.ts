@@ -1,0 +1,73 @@
+import type { Resources } from "../model/resources.ts";
+import type { CgroupPlan } from "../model/plan.ts";
+
+export interface DeviceRule {
+  readonly allow: boolean;
+  readonly type: "a" | "c" | "b";
+  /** undefined: any. */
+  readonly major: number | undefined;
+  readonly minor: number | undefined;
+  /** Any of r, w, m. */
+  readonly access: string;
+}
+
+export interface CgroupRequest {
+  /** Path below each hierarchy's root, e.g. /kubepods/burstable/pod<uid>/<container id>. */
+  readonly path: string;
+  readonly resources: Resources;
+  /** In order; the last match wins on v1's own terms (deny all first). */
+  readonly devices: readonly DeviceRule[];
+}
+
+export interface CgroupUsage {
+  /** Nanoseconds since the epoch. */
+  readonly timestamp: bigint;
+  /** Nanoseconds. */
+  readonly cpuTotal: bigint;
+  readonly memoryUsage: bigint;
+  readonly memoryWorkingSet: bigint;
+  readonly memoryRss: bigint;
+  /** Bytes; undefined when unlimited. */
+  readonly memoryLimit: bigint | undefined;
+  readonly pageFaults: bigint;
+  readonly majorPageFaults: bigint;
+  readonly swapUsage: bigint;
+  readonly swapLimit: bigint | undefined;
+  readonly processes: bigint;
+  readonly psi: {
+    readonly cpu: Psi | undefined;
+    readonly memory: Psi | undefined;
+    readonly io: Psi | undefined;
+  };
+}
+
+export interface PsiLine {
+  readonly total: bigint;
+  readonly avg10: number;
+  readonly avg60: number;
+  readonly avg300: number;
+}
+export interface Psi {
+  readonly some: PsiLine;
+  readonly full: PsiLine;
+}
+
+/** cgroup v1 or v2, found at start. Values are computed here (pure where possible) and written by whoever runs the plan. */
+export interface Cgroups {
+  readonly version: 1 | 2;
+  readonly driver: "cgroupfs" | "systemd";
+  /** Turns CRI cgroup_parent ("" gives the configured default) into a path below the hierarchy root; rejects `..`. */
+  resolveParent(cgroupParent: string): string;
+  /** Makes the parent (and its parents) if missing, enabling v2 controllers on the way. Resolves with the directories that were made. */
+  ensureParent(path: string): Promise<readonly string[]>;
+  plan(request: CgroupRequest): Promise<CgroupPlan>;
+  /** Patch semantics, safe write order, all or nothing: on failure the old values are written back. */
+  update(path: string, before: Resources, patch: Resources): Promise<Resources>;
+  usage(path: string): Promise<CgroupUsage>;
+  /** Kills everything inside (v2 cgroup.kill; v1 freeze, signal, thaw). */
+  killAll(path: string): Promise<void>;
+  /** Removes the group and its children, retrying EBUSY for about a second. Missing is success. Never touches the parent. */
+  remove(path: string): Promise<void>;
+  /** Removes a parent made by ensureParent, if nothing else uses it. */
+  removeParent(made: readonly string[]): Promise<void>;
+}

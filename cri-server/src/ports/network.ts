@@ -1,0 +1,27 @@
+import type { NetworkAttachment, NetworkStatus } from "../model/network.ts";
+import type { SandboxConfig } from "../model/sandbox.ts";
+
+export interface AttachRequest {
+  readonly sandboxId: string;
+  readonly netnsPath: string;
+  readonly config: SandboxConfig;
+  /** CNI cgroupPath capability. */
+  readonly cgroupPath: string;
+}
+
+/** The pod network, i.e. the CNI chain of the configuration directory. */
+export interface PodNetwork {
+  /** ADD through the chain; on failure the chain has been undone by DEL. Rejects with `network-not-ready` without a configuration. */
+  attach(request: AttachRequest, signal?: AbortSignal): Promise<NetworkAttachment>;
+  /** DEL with the cached configuration. Idempotent; works when the netns ("") or the configuration is gone. */
+  detach(sandboxId: string, netnsPath: string): Promise<void>;
+  /** From memory: never waits. */
+  status(): NetworkStatus;
+  /** GC: everything that belongs to none of these sandboxes is freed. Run once after recovery and then periodically. */
+  collect(liveSandboxIds: readonly string[]): Promise<void>;
+  /** For Status(verbose): the configuration now in force, as JSON, and when it was loaded. */
+  describe(): Readonly<Record<string, string>>;
+  /** UpdateRuntimeConfig: the node's pod CIDRs ("" when none). */
+  setPodCidr(cidr: string): Promise<void>;
+  close(): Promise<void>;
+}

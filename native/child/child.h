@@ -1,0 +1,54 @@
+/* The boundary between the monitor (which owns processes, logs and records) and the child code (which makes one process).
+ *
+ * child_create and child_exec return at once, after the clone: the child does its mount work by itself while the monitor's
+ * loop goes on. They talk over `status`, a SOCK_SEQPACKET socketpair; one packet is one struct child_report (then text).
+ *
+ *   child                          monitor
+ *   CHILD_PID (pid of the init) ->            only if an intermediate made it (userns, time namespace, joined PID namespace)
+ *   CHILD_READY (+ pty master by SCM_RIGHTS if tty) ->
+ *                               <- one byte   "start": exec now (child_exec needs none)
+ *   (end of file: execve worked) ->
+ *   CHILD_FAILED {stage, errno, text} ->      at any time; the child then exits
+ */
+#ifndef BERTH_CHILD_H
+#define BERTH_CHILD_H
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* fds of the pod's namespaces as the monitor holds them; -1 means the host's. */
+struct pod_namespaces {
+	int net, ipc, uts, pid, user;
+};
+
+enum child_kind { CHILD_PID = 1, CHILD_READY = 2, CHILD_FAILED = 3 };
+
+struct child_report {
+	uint32_t kind;
+	int32_t pid; /* CHILD_PID: in the monitor's PID namespace */
+	int32_t error; /* errno, 0 when there is none */
+	char stage[32]; /* CHILD_FAILED: NUL-terminated name of the step, e.g. "mount", "user", "exec" */
+	char text[468]; /* CHILD_FAILED: NUL-terminated, for people: names the path or value */
+};
+
+struct child {
+	pid_t pid; /* the cloned process: the init itself, or the intermediate until CHILD_PID */
+	int pidfd;
+	int intermediate; /* 1 until CHILD_PID has told the real pid */
+	int status; /* monitor's end, non-blocking */
+	int in, out, err; /* monitor's ends of the stdio pipes, non-blocking, O_CLOEXEC; -1 when there is none (tty: all -1) */
+};
+
+/* What child_exec's process gets as stdio: fds that the caller made; -1 is /dev/null. With tty they are ignored. */
+struct child_stdio {
+	int in, out, err;
+};
+
+/* Both decode a payload made by effects/native/encode-plan.ts. A malformed one is refused (-EBADMSG), never trusted.
+ * On error they return -errno, fill `failed`, and leave nothing behind. device_program is an fd or -1. */
+int child_create(const struct pod_namespaces *ns, const uint8_t *plan, size_t length, int device_program, struct child *made,
+		 struct child_report *failed);
+int child_exec(const struct pod_namespaces *ns, pid_t init, int init_pidfd, const uint8_t *plan, size_t length,
+	       const struct child_stdio *stdio, struct child *made, struct child_report *failed);
+
+#endif
