@@ -4,11 +4,16 @@
  * loop goes on. They talk over `status`, a SOCK_SEQPACKET socketpair; one packet is one struct child_report (then text).
  *
  *   child                          monitor
- *   CHILD_PID (pid of the init) ->            only if an intermediate made it (userns, time namespace, joined PID namespace)
- *   CHILD_READY (+ pty master by SCM_RIGHTS if tty) ->
+ *   CHILD_PID (pid of the init) ->            only if an intermediate made it (userns, time namespace, joined PID namespace;
+ *                                             every exec). It comes from the process itself, so always before its READY.
+ *                                             The intermediate then ends with status 0 and has to be reaped.
+ *   CHILD_READY (+ pty master by SCM_RIGHTS if tty) ->    `text` may hold a warning, else it is empty. Execs send it too.
  *                               <- one byte   "start": exec now (child_exec needs none)
  *   (end of file: execve worked) ->
- *   CHILD_FAILED {stage, errno, text} ->      at any time; the child then exits
+ *   CHILD_FAILED {stage, errno, text} ->      at any time; the child then exits with status 1. Stage "exec" means that the
+ *                                             command itself is at fault: ENOENT is a shell's 127, anything else its 126.
+ *
+ * If the monitor's end closes (it died), a process that waits for "start" ends by itself.
  */
 #ifndef BERTH_CHILD_H
 #define BERTH_CHILD_H
@@ -37,6 +42,7 @@ struct child {
 	int intermediate; /* 1 until CHILD_PID has told the real pid */
 	int status; /* monitor's end, non-blocking */
 	int in, out, err; /* monitor's ends of the stdio pipes, non-blocking, O_CLOEXEC; -1 when there is none (tty: all -1) */
+	uint64_t made_cgroups; /* bit n: child_create itself made the plan's n-th cgroup directory */
 };
 
 /* What child_exec's process gets as stdio: fds that the caller made; -1 is /dev/null. With tty they are ignored. */
@@ -50,5 +56,8 @@ int child_create(const struct pod_namespaces *ns, const uint8_t *plan, size_t le
 		 struct child_report *failed);
 int child_exec(const struct pod_namespaces *ns, pid_t init, int init_pidfd, const uint8_t *plan, size_t length,
 	       const struct child_stdio *stdio, struct child *made, struct child_report *failed);
+
+/* After a CHILD_FAILED (and once the process is reaped): removes the cgroup directories that this very child_create made. */
+void child_discard_cgroups(const uint8_t *plan, size_t length, const struct child *made);
 
 #endif

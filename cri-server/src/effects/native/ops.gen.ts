@@ -59,3 +59,57 @@ export const Limit = {
   FRAME_FDS: 4,
   PLAN_VERSION: 1,
 } as const;
+
+export const RootOp = {
+  FS: 1,
+  BIND: 2,
+  DEVICE: 3,
+  SYMLINK: 4,
+  MKDIR: 5,
+  MASK: 6,
+  READONLY: 7,
+} as const;
+
+export const FsType = {
+  PROC: 0,
+  SYSFS: 1,
+  TMPFS: 2,
+  DEVPTS: 3,
+  MQUEUE: 4,
+  CGROUP2: 5,
+} as const;
+
+export const BindFlag = {
+  RECURSIVE: 1,
+  RECURSIVE_READONLY: 2,
+  REQUIRE_SHARED: 4,
+  REQUIRE_SLAVE: 8,
+  IDMAP: 16,
+  CREATE: 32,
+  LAYERS: 64,
+} as const;
+
+export const Choice = {
+  HOST: 0,
+  POD: 1,
+  NEW: 2,
+  JOIN: 3,
+} as const;
+
+export const Propagation = {
+  PRIVATE: 0,
+  RSLAVE: 1,
+  RSHARED: 2,
+} as const;
+
+export const MountAttribute = {
+  READONLY: 1,
+  NOSUID: 2,
+  NODEV: 4,
+  NOEXEC: 8,
+} as const;
+
+export const PlanMagic = {
+  LAUNCH: 827084866,
+  EXEC: 826626114,
+} as const;
