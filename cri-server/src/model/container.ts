@@ -136,6 +136,22 @@ export type ContainerStatus =
   | { readonly phase: "removing" }
   | { readonly phase: "unknown"; readonly message: string };
 
+/**
+ * What further processes of a container (exec) take from its first one and can't be derived from the configuration again,
+ * because the image may be gone by then. The rest follows from the configuration.
+ */
+export interface ProcessFacts {
+  /** KEY=value, latin1. */
+  readonly env: readonly string[];
+  readonly cwd: string;
+  /** Key of the compiled filter (SeccompFilters.load); "" is no filter. */
+  readonly seccompKey: string;
+  /** AppArmor profile of the exec attribute; "" none. */
+  readonly apparmor: string;
+  /** As applied, after clamping. */
+  readonly oomScoreAdj: number;
+}
+
 export interface Container {
   readonly id: ContainerId;
   readonly sandboxId: SandboxId;
@@ -148,6 +164,7 @@ export interface Container {
   /** Readable name for status. */
   readonly imageName: string;
   readonly user: ResolvedUser;
+  readonly process: ProcessFacts;
   /** Absolute; "" is no log. */
   readonly logPath: string;
   readonly stopSignal: number;

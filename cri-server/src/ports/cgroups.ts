@@ -1,5 +1,5 @@
-import type { Resources } from "../model/resources.ts";
 import type { CgroupPlan } from "../model/plan.ts";
+import type { Resources } from "../model/resources.ts";
 
 export interface DeviceRule {
   readonly allow: boolean;
@@ -52,6 +52,18 @@ export interface Psi {
   readonly full: PsiLine;
 }
 
+/**
+ * The cgroup file systems as a container gets them. v1: one bind per hierarchy of the container's own group, plus the
+ * usual links from each controller to a hierarchy that has several (`cpu` -> `cpu,cpuacct`).
+ */
+export type CgroupView =
+  | { readonly version: 2; readonly mountpoint: string }
+  | {
+      readonly version: 1;
+      readonly hierarchies: readonly { readonly name: string; readonly source: string }[];
+      readonly links: readonly { readonly name: string; readonly to: string }[];
+    };
+
 /** cgroup v1 or v2, found at start. Values are computed here (pure where possible) and written by whoever runs the plan. */
 export interface Cgroups {
   readonly version: 1 | 2;
@@ -61,6 +73,10 @@ export interface Cgroups {
   /** Makes the parent (and its parents) if missing, enabling v2 controllers on the way. Resolves with the directories that were made. */
   ensureParent(path: string): Promise<readonly string[]>;
   plan(request: CgroupRequest): Promise<CgroupPlan>;
+  /** Where a further process of this group is put (ExecPlan.cgroup). From memory. */
+  joining(path: string): Pick<CgroupPlan, "version" | "join">;
+  /** What a container in this group sees below /sys/fs/cgroup. From memory. */
+  view(path: string): CgroupView;
   /** Patch semantics, safe write order, all or nothing: on failure the old values are written back. */
   update(path: string, before: Resources, patch: Resources): Promise<Resources>;
   usage(path: string): Promise<CgroupUsage>;

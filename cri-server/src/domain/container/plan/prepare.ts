@@ -1,0 +1,205 @@
+import { posix } from "node:path";
+import { BerthError } from "../../../errors/berth-error.ts";
+import type { Container, ContainerConfig, ProcessFacts, ResolvedUser } from "../../../model/container.ts";
+import type { ContainerId } from "../../../model/ids.ts";
+import type { ImageLease } from "../../../model/image.ts";
+import type { ExecPlan, LaunchPlan } from "../../../model/plan.ts";
+import type { Resources } from "../../../model/resources.ts";
+import type { Sandbox } from "../../../model/sandbox.ts";
+import type { Cgroups } from "../../../ports/cgroups.ts";
+import type { HostFacts, HostFiles } from "../../../ports/host.ts";
+import type { CompiledFilter, SeccompFilters } from "../../../ports/seccomp.ts";
+import { resolveArgs, resolveWorkingDir } from "./args.ts";
+import type { ContainerPaths } from "./build.ts";
+import { buildExecPlan, buildLaunchPlan } from "./build.ts";
+import { resolveCapabilities, unavailableCapabilities } from "./capabilities.ts";
+import type { PodFiles } from "./default-mounts.ts";
+import type { ResolvedDevice } from "./devices.ts";
+import { deviceRules, resolveDevices } from "./devices.ts";
+import { resolveEnv } from "./env.ts";
+import { resolveOomScore, resolveResources } from "./limits.ts";
+import { selectSeccomp } from "./seccomp-select.ts";
+import { resolveApparmor } from "./security.ts";
+import { resolveStopSignal } from "./signals.ts";
+import { resolveUser } from "./user.ts";
+
+export interface PlanDeps {
+  readonly cgroups: Cgroups;
+  readonly seccomp: SeccompFilters;
+  readonly files: HostFiles;
+  readonly host: HostFacts;
+  readonly settings: PlanSettings;
+}
+
+export interface PlanSettings {
+  /** 0: none. */
+  readonly pidsLimit: number;
+  readonly maxLogLineBytes: number;
+  /** A profile that replaces the built-in RuntimeDefault; "" built-in. */
+  readonly seccompProfile: string;
+}
+
+export interface LaunchRequest {
+  readonly containerId: ContainerId;
+  readonly config: ContainerConfig;
+  readonly sandbox: Pick<Sandbox, "config" | "cgroupParent">;
+  readonly lease: ImageLease;
+  /** Leases of the image volumes, by MountRequest.image. */
+  readonly volumes: ReadonlyMap<string, ImageLease>;
+  readonly files: PodFiles;
+  readonly paths: ContainerPaths;
+  /** The pod's host name, or the machine's for a pod on its network. */
+  readonly hostname: string;
+  /** PID of the container that namespace_options.target_id names, if it runs. */
+  readonly targetPid: number | undefined;
+}
+
+/** Everything that CreateContainer gives to the monitor and to the container's record. */
+export interface PreparedLaunch {
+  readonly plan: LaunchPlan;
+  readonly user: ResolvedUser;
+  readonly facts: ProcessFacts;
+  readonly stopSignal: number;
+  readonly resources: Resources;
+  /** Container.cgroupPath. */
+  readonly cgroupPath: string;
+  /** For the log: what was asked for and given in part only. */
+  readonly warnings: readonly string[];
+}
+
+/** Asks the host for what the plan needs (devices, filter, group) and builds it. Makes nothing that had to be undone. */
+export async function prepareLaunch(deps: PlanDeps, request: LaunchRequest): Promise<PreparedLaunch> {
+  const { config, lease, sandbox } = request;
+  const { security } = config;
+  const imageConfig = lease.image.config;
+  const user = resolveUser({
+    request: security.user,
+    imageUser: imageConfig.user,
+    passwd: lease.passwd,
+    group: lease.group,
+  });
+  const args = resolveArgs(config, imageConfig);
+  const stopSignal = resolveStopSignal(config.stopSignal, imageConfig.stopSignal);
+  const env = resolveEnv({ image: imageConfig, config, hostname: request.hostname, home: user.home });
+  const resources = resolveResources(config, deps.settings.pidsLimit);
+  const oomScore = resolveOomScore(resources, deps.host);
+  const cgroupPath = posix.join(sandbox.cgroupParent, request.containerId);
+  const [devices, filter, apparmor] = await Promise.all([
+    devicesOf(deps.files, config),
+    seccompOf(deps, config),
+    resolveApparmor(security, deps.host, deps.files),
+    checkSources(deps.files, config),
+  ]);
+  const cgroup = await deps.cgroups.plan({
+    path: cgroupPath,
+    resources,
+    devices: deviceRules(devices, security.privileged),
+  });
+  const facts: ProcessFacts = {
+    env,
+    cwd: resolveWorkingDir(config, imageConfig),
+    seccompKey: filter?.key ?? "",
+    apparmor,
+    oomScoreAdj: oomScore.value,
+  };
+  const plan = buildLaunchPlan({
+    ...request,
+    args,
+    user,
+    facts,
+    seccomp: filter?.bytes ?? new Uint8Array(0),
+    devices,
+    cgroup,
+    cgroupView: deps.cgroups.view(cgroupPath),
+    host: deps.host,
+    maxLogLineBytes: deps.settings.maxLogLineBytes,
+  });
+  return {
+    plan,
+    user,
+    facts,
+    stopSignal,
+    resources,
+    cgroupPath,
+    warnings: warningsOf(deps, config, oomScore),
+  };
+}
+
+/** The plan of exec: the container's own identity, environment and limits; nothing is read from the container. */
+export async function prepareExec(
+  deps: Pick<PlanDeps, "cgroups" | "seccomp" | "host">,
+  container: Container,
+  args: readonly string[],
+  tty: boolean,
+): Promise<ExecPlan> {
+  const key = container.process.seccompKey;
+  const filter = key === "" ? undefined : await deps.seccomp.load(key);
+  return buildExecPlan({
+    containerId: container.id,
+    config: container.config,
+    args,
+    user: container.user,
+    facts: container.process,
+    seccomp: filter?.bytes ?? new Uint8Array(0),
+    host: deps.host,
+    tty,
+    cgroup: deps.cgroups.joining(container.cgroupPath),
+  });
+}
+
+async function devicesOf(files: HostFiles, config: ContainerConfig): Promise<readonly ResolvedDevice[]> {
+  if (config.cdiDevices.length > 0) {
+    throw new BerthError("unimplemented", `CDI_devices: ${config.cdiDevices.join(", ")}: CDI is not offered`);
+  }
+  const lists = await Promise.all(
+    config.devices.map(async (request) => resolveDevices(request, await files.devices(request.hostPath))),
+  );
+  const requested = lists.flat();
+  if (!config.security.privileged) return requested;
+  const targets = new Set(requested.map((device) => device.target));
+  const all = (await files.allDevices()).filter((node) => !targets.has(node.path));
+  return [...all.map((node) => ({ target: node.path, node, access: "rwm" })), ...requested];
+}
+
+async function seccompOf(deps: PlanDeps, config: ContainerConfig): Promise<CompiledFilter | undefined> {
+  const { boundingCapabilities } = deps.host;
+  const program = await selectSeccomp({
+    security: config.security,
+    granted: resolveCapabilities(config.security, boundingCapabilities).bounding,
+    host: deps.host,
+    defaultProfile: deps.settings.seccompProfile,
+    files: deps.files,
+  });
+  return program === undefined ? undefined : deps.seccomp.compile(program);
+}
+
+/** The kernel would say "no such file" later; this says which of the request's mounts it is. */
+async function checkSources(files: HostFiles, config: ContainerConfig): Promise<void> {
+  await Promise.all(
+    config.mounts.map(async ({ hostPath, image, containerPath }) => {
+      if (image !== "" || hostPath === "") return;
+      if ((await files.kindOf(hostPath)) !== undefined) return;
+      throw new BerthError(
+        "invalid-argument",
+        `mounts.host_path: ${JSON.stringify(hostPath)} (for ${containerPath}) does not exist`,
+      );
+    }),
+  );
+}
+
+function warningsOf(
+  deps: PlanDeps,
+  config: ContainerConfig,
+  oomScore: ReturnType<typeof resolveOomScore>,
+): readonly string[] {
+  const warnings: string[] = [];
+  if (oomScore.clampedFrom !== undefined) {
+    warnings.push(
+      `oom_score_adj: ${oomScore.clampedFrom} raised to ${oomScore.value}: going lower needs CAP_SYS_RESOURCE`,
+    );
+  }
+  const missing = unavailableCapabilities(config.security, deps.host.boundingCapabilities);
+  if (missing.length > 0)
+    warnings.push(`capabilities: ${missing.join(", ")}: not in the server's own bounding set`);
+  return warnings;
+}

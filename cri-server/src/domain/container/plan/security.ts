@@ -1,0 +1,51 @@
+import { BerthError } from "../../../errors/berth-error.ts";
+import type { SecurityContext, SelinuxOptions } from "../../../model/container.ts";
+import type { HostFacts, HostFiles } from "../../../ports/host.ts";
+
+/** Loaded by the installation where AppArmor is in use. */
+export const defaultApparmorProfile = "berth-default";
+
+/** The AppArmor profile of the exec attribute, "" for none. */
+export async function resolveApparmor(
+  security: Pick<SecurityContext, "apparmor" | "privileged">,
+  host: Pick<HostFacts, "apparmor">,
+  files: Pick<HostFiles, "apparmorProfileLoaded">,
+): Promise<string> {
+  const { apparmor, privileged } = security;
+  if (privileged || apparmor?.kind === "unconfined") return "";
+  if (apparmor?.kind === "localhost") {
+    const name = apparmor.ref.replace(/^localhost\//, "");
+    const where = `security_context.apparmor: profile ${JSON.stringify(name)}`;
+    if (!host.apparmor) throw new BerthError("invalid-argument", `${where}: this machine has no AppArmor`);
+    if (name === "" || !(await files.apparmorProfileLoaded(name))) {
+      throw new BerthError("invalid-argument", `${where} is not loaded`);
+    }
+    return name;
+  }
+  if (!host.apparmor || !(await files.apparmorProfileLoaded(defaultApparmorProfile))) return "";
+  return defaultApparmorProfile;
+}
+
+/** The SELinux label of the exec attribute, "" for none. */
+export function resolveSelinux(
+  security: Pick<SecurityContext, "selinux" | "privileged">,
+  host: Pick<HostFacts, "selinux">,
+): string {
+  const { selinux, privileged } = security;
+  if (!host.selinux || selinux === undefined || privileged) return "";
+  return selinuxLabel(selinux);
+}
+
+function selinuxLabel(options: SelinuxOptions): string {
+  for (const [field, value] of Object.entries(options)) {
+    if (!/^[A-Za-z0-9_.:,-]*$/.test(value)) {
+      throw new BerthError(
+        "invalid-argument",
+        `security_context.selinux_options.${field}: ${JSON.stringify(value)} is not part of a label`,
+      );
+    }
+  }
+  const { user, role, type, level } = options;
+  if (user === "" && role === "" && type === "" && level === "") return "";
+  return `${user || "system_u"}:${role || "system_r"}:${type || "container_t"}:${level || "s0"}`;
+}
