@@ -20,6 +20,7 @@ export default defineConfig({
         test: {
           name: "integration",
           include: ["test/**/*.test.ts"],
+          globalSetup: ["test/lib/registry.ts"],
           fileParallelism: false,
           testTimeout: 60_000,
           hookTimeout: 120_000,
