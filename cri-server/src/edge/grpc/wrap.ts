@@ -1,0 +1,162 @@
+import type {
+  handleServerStreamingCall,
+  handleUnaryCall,
+  ServerUnaryCall,
+  ServerWritableStream,
+} from "@grpc/grpc-js";
+import { BerthError } from "../../errors/berth-error.ts";
+import type { Logger } from "../../ports/logger.ts";
+import type { CallContext, StreamHandler, UnaryHandler } from "./handler.ts";
+import { redact } from "./redact.ts";
+import { toStatus } from "./status.ts";
+
+/** Whether calls are served; else why not. */
+export interface Gate {
+  refusal: string | undefined;
+}
+
+/** What every call needs. */
+export interface WrapDeps {
+  readonly gate: Gate;
+  readonly log: Logger;
+}
+
+/** How much a call says about itself: polling calls only at trace. */
+const quiet: ReadonlySet<string> = new Set([
+  "version",
+  "status",
+  "listPodSandbox",
+  "podSandboxStatus",
+  "listContainers",
+  "containerStatus",
+  "containerStats",
+  "listContainerStats",
+  "podSandboxStats",
+  "listPodSandboxStats",
+  "listPodSandboxMetrics",
+  "listImages",
+  "imageStatus",
+  "imageFsInfo",
+]);
+
+type AnyCall = Pick<ServerUnaryCall<unknown, unknown>, "on" | "cancelled" | "getDeadline" | "request">;
+
+/** Makes a gRPC method of a unary handler: readiness, log, cancellation, errors. */
+export function wrapUnary<Req, Res>(
+  name: string,
+  handler: UnaryHandler<Req, Res>,
+  deps: WrapDeps,
+): handleUnaryCall<Req, Res> {
+  return (call, callback) => {
+    const run = observe(name, call, deps, (context) => handler(call.request, context));
+    run.then(
+      (response) => callback(null, response),
+      (error: unknown) => callback(toStatus(error).status),
+    );
+  };
+}
+
+/** Makes a gRPC method of a streaming handler; a slow client slows the handler, nothing else. */
+export function wrapStream<Req, Res>(
+  name: string,
+  handler: StreamHandler<Req, Res>,
+  deps: WrapDeps,
+): handleServerStreamingCall<Req, Res> {
+  return (call) => {
+    const run = observe(name, call, deps, (context) =>
+      handler(call.request, (message) => send(call, message, context.signal), context),
+    );
+    run.then(
+      () => call.end(),
+      (error: unknown) => call.destroy(Object.assign(new Error("call failed"), toStatus(error).status)),
+    );
+  };
+}
+
+async function send<Req, Res>(
+  call: ServerWritableStream<Req, Res>,
+  message: Res,
+  signal: AbortSignal,
+): Promise<void> {
+  signal.throwIfAborted();
+  if (call.write(message)) {
+    return;
+  }
+  const settled = Promise.withResolvers<void>();
+  const onAbort = (): void => settled.reject(signal.reason);
+  call.once("drain", settled.resolve);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    await settled.promise;
+  } finally {
+    call.off("drain", settled.resolve);
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+let calls = 0;
+
+async function observe<T>(
+  name: string,
+  call: AnyCall,
+  deps: WrapDeps,
+  run: (context: CallContext) => Promise<T>,
+): Promise<T> {
+  const started = performance.now();
+  const isQuiet = quiet.has(name);
+  calls += 1;
+  const log = deps.log.child({ rpc: name, call: calls });
+  const context: CallContext = { signal: signalOf(call), log };
+  log[isQuiet ? "trace" : "debug"]({ request: lazyRedacted(call.request) }, "request");
+  try {
+    if (deps.gate.refusal !== undefined) {
+      throw new BerthError("unavailable", deps.gate.refusal);
+    }
+    const result = await run(context);
+    log[isQuiet ? "trace" : "info"]({ ms: elapsed(started) }, "done");
+    return result;
+  } catch (error) {
+    throw failed(error, log, started);
+  }
+}
+
+/** Redaction costs; it is only paid when the line is really written. */
+function lazyRedacted(request: unknown): { toJSON(): unknown } {
+  return { toJSON: () => redact(request) };
+}
+
+/** Logs the error with its cause, and gives back one that the client may see. */
+function failed(error: unknown, log: Logger, started: number): unknown {
+  const { status, errorId } = toStatus(error);
+  const fields = { ms: elapsed(started), status: status.code, errorId, err: error };
+  if (errorId === undefined) {
+    log.warn(fields, status.details);
+    return error;
+  }
+  log.error(fields, status.details);
+  return new BerthError("internal", status.details);
+}
+
+function elapsed(started: number): number {
+  return Math.round((performance.now() - started) * 100) / 100;
+}
+
+/** Aborts on cancellation and when the deadline passes; the reason is the error that the call then ends with. */
+function signalOf(call: AnyCall): AbortSignal {
+  const controller = new AbortController();
+  const abort = (): void => {
+    const deadline = call.getDeadline();
+    const isLate = deadline !== Infinity && Number(deadline) <= Date.now();
+    controller.abort(
+      isLate
+        ? new BerthError("deadline-exceeded", "the call's deadline has passed")
+        : new BerthError("cancelled", "the call was cancelled by the client"),
+    );
+  };
+  if (call.cancelled) {
+    abort();
+  } else {
+    call.on("cancelled", abort);
+  }
+  return controller.signal;
+}
