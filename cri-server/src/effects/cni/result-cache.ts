@@ -1,0 +1,131 @@
+import { randomBytes } from "node:crypto";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { AttachmentCache, CachedAttachment } from "../../ports/cni.ts";
+import type { Logger } from "../../ports/logger.ts";
+
+/** libcni's own name of the format, in `kind`. */
+const kind = "cniCacheV1";
+/** An extra key, which other readers ignore: tells our entries from those of a runtime that shares the directory. */
+const manager = "berth";
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function encode(attachment: CachedAttachment): string {
+  return JSON.stringify({
+    kind,
+    containerId: attachment.containerId,
+    config: Buffer.from(attachment.config).toString("base64"),
+    ifName: attachment.ifName,
+    networkName: attachment.networkName,
+    netns: attachment.netns,
+    cniArgs: attachment.cniArgs,
+    capabilityArgs: attachment.capabilityArgs,
+    ...(attachment.result === undefined ? {} : { result: attachment.result }),
+    manager,
+  });
+}
+
+function text(entry: Record<string, unknown>, key: string): string {
+  const value = entry[key];
+  return typeof value === "string" ? value : "";
+}
+
+function decode(source: string): CachedAttachment | undefined {
+  const entry: unknown = JSON.parse(source);
+  if (!isObject(entry) || entry.kind !== kind || text(entry, "containerId") === "") {
+    return undefined;
+  }
+  const args: unknown[] = Array.isArray(entry.cniArgs) ? entry.cniArgs : [];
+  return {
+    containerId: text(entry, "containerId"),
+    ifName: text(entry, "ifName"),
+    networkName: text(entry, "networkName"),
+    netns: text(entry, "netns"),
+    config: Buffer.from(text(entry, "config"), "base64").toString("utf8"),
+    cniArgs: args.flatMap((pair) =>
+      Array.isArray(pair) ? [[String(pair[0]), String(pair[1])] as const] : [],
+    ),
+    capabilityArgs: isObject(entry.capabilityArgs) ? entry.capabilityArgs : {},
+    ...(isObject(entry.result) ? { result: entry.result } : {}),
+    ours: entry.manager === manager,
+  };
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
+}
+
+/**
+ * libcni's result cache: `<cacheDir>/results/<network>-<container>-<interface>`, one JSON object a file. A file is
+ * replaced by rename, so that a killed server leaves a whole one. It is not flushed: after a power cut no namespace of
+ * a pod exists any more, and plugins free what such pods held by GC or by their own reaper; an entry that can't be read
+ * then counts as absent (an empty one blocked DEL for ever elsewhere: containernetworking/cni#1055).
+ */
+export function createResultCache(cacheDir: string, log: Logger): AttachmentCache {
+  const directory = join(cacheDir, "results");
+  const nameOf = (network: string, id: string, ifName: string): string => `${network}-${id}-${ifName}`;
+  const pathOf = (attachment: CachedAttachment): string =>
+    join(directory, nameOf(attachment.networkName, attachment.containerId, attachment.ifName));
+
+  async function read(name: string): Promise<CachedAttachment | undefined> {
+    const path = join(directory, name);
+    try {
+      return decode(await readFile(path, "utf8"));
+    } catch (error) {
+      if (!isMissing(error)) {
+        log.warn({ err: error, path }, "a cached CNI result can't be read and counts as absent");
+      }
+      return undefined;
+    }
+  }
+
+  async function readAll(wanted: (name: string) => boolean): Promise<readonly CachedAttachment[]> {
+    const names = await readdir(directory).catch((error: unknown) => {
+      if (isMissing(error)) {
+        return [];
+      }
+      throw error;
+    });
+    const found = await Promise.all(names.filter((name) => !name.startsWith(".") && wanted(name)).map(read));
+    return found.filter((attachment) => attachment !== undefined);
+  }
+
+  async function store(attachment: CachedAttachment): Promise<void> {
+    const temporary = join(directory, `.${randomBytes(8).toString("hex")}`);
+    try {
+      await writeFile(temporary, encode(attachment), { mode: 0o600, flag: "wx" });
+      await rename(temporary, pathOf(attachment));
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+  }
+
+  return {
+    async put(attachment) {
+      await store(attachment).catch(async (error: unknown) => {
+        if (!isMissing(error)) {
+          throw error;
+        }
+        await mkdir(directory, { recursive: true, mode: 0o700 });
+        await store(attachment);
+      });
+    },
+    async find(containerId, networkHint) {
+      // The interface is eth0 for every pod of ours; anything else is found by looking through the directory.
+      const likely = await read(nameOf(networkHint, containerId, "eth0"));
+      if (likely?.containerId === containerId) {
+        return [likely];
+      }
+      const candidates = await readAll((name) => name.includes(`-${containerId}-`));
+      return candidates.filter((attachment) => attachment.containerId === containerId);
+    },
+    list: () => readAll(() => true),
+    async remove(attachment) {
+      await rm(pathOf(attachment), { force: true });
+    },
+  };
+}
