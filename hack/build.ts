@@ -81,7 +81,10 @@ function native(): void {
   const result = spawnSync("make", ["--no-print-directory", "-s", "-C", join(root, "native")], {
     stdio: "inherit",
   });
-  if (result.status !== 0) throw new Error(`make -C native ended with ${result.status ?? result.signal}`);
+  if (result.status !== 0) {
+    console.error(`build: make -C native ended with ${result.status ?? result.signal}`);
+    process.exitCode = 1;
+  }
 }
 
 async function main(): Promise<void> {

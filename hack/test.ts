@@ -1,0 +1,155 @@
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { leftovers } from "./rules/leftovers.ts";
+import { type Counts, countsOf, table, total } from "./rules/test-report.ts";
+
+const root = dirname(import.meta.dirname);
+/** Outside the tree, as the second kernel sees it through the host's files. */
+const results = join(process.env.BERTH_CACHE ?? "/tmp", "results", String(process.pid));
+
+/** One row of the table: commands that run one after another, all of them, whatever the others did. */
+interface Part {
+  readonly name: string;
+  readonly commands: readonly (readonly string[])[];
+  /** Minutes for all of its commands; a part that hangs is killed and has failed. */
+  readonly minutes: number;
+  /** Only with --all or when it is named. */
+  readonly slow?: true;
+  readonly needs?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** A run of vitest that leaves its counts where the table finds them. */
+function vitest(name: string, ...args: string[]): string[] {
+  const report = join(results, `${name}.vitest.json`);
+  return ["vitest", "run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`, ...args];
+}
+
+const onRealKernel = ["test/integration", "test/security", "test/failpoint"];
+
+const parts: readonly Part[] = [
+  { name: "lint", minutes: 3, commands: [["biome", "ci", "--error-on-warnings", "."]] },
+  { name: "types", minutes: 3, commands: [["tsc", "--noEmit"]] },
+  { name: "check", minutes: 2, commands: [["hack/check"]] },
+  { name: "unit", minutes: 5, commands: [vitest("unit", "--project", "unit")] },
+  {
+    name: "native",
+    minutes: 10,
+    commands: [["hack/isolated", ...vitest("native", "--project", "integration", "test/native")]],
+  },
+  {
+    name: "sanitized",
+    minutes: 15,
+    env: { BERTH_SANITIZED: "1" },
+    commands: [
+      ["make", "--no-print-directory", "-s", "-C", "native", "sanitized"],
+      ["hack/isolated", ...vitest("sanitized", "--project", "integration", "test/native")],
+    ],
+  },
+  {
+    name: "cni",
+    minutes: 10,
+    commands: [["hack/isolated", ...vitest("cni", "--project", "integration", "test/cni")]],
+  },
+  {
+    name: "integration",
+    minutes: 20,
+    commands: [["hack/isolated", ...vitest("integration", "--project", "integration", ...onRealKernel)]],
+  },
+  {
+    name: "conformance",
+    minutes: 15,
+    needs: "conformance",
+    commands: [["hack/conformance", "--report", join(results, "conformance.critest.json"), "-parallel", "4"]],
+  },
+  {
+    name: "v2",
+    minutes: 25,
+    slow: true,
+    needs: "vm",
+    commands: [
+      [
+        "hack/vm",
+        "run",
+        "hack/isolated",
+        ...vitest("v2", "--project", "integration", "test/cni", ...onRealKernel),
+      ],
+    ],
+  },
+];
+
+async function finish(
+  words: readonly string[],
+  env: NodeJS.ProcessEnv,
+  milliseconds: number,
+): Promise<boolean> {
+  const [file = "", ...args] = words;
+  const child = spawn(file, args, { cwd: root, stdio: "inherit", env });
+  const timer = setTimeout(() => child.kill("SIGTERM"), milliseconds);
+  const hard = setTimeout(() => child.kill("SIGKILL"), milliseconds + 20_000);
+  const [code] = (await once(child, "exit")) as [number | null];
+  clearTimeout(timer);
+  clearTimeout(hard);
+  return code === 0;
+}
+
+async function runPart(part: Part): Promise<Counts> {
+  const start = performance.now();
+  console.error(`\n\x1b[1m== ${part.name}\x1b[0m`);
+  let ok =
+    part.needs === undefined ||
+    spawnSync("hack/setup", [part.needs], { cwd: root, stdio: "inherit" }).status === 0;
+  for (const command of part.commands) {
+    const left = part.minutes * 60_000 - (performance.now() - start);
+    ok = (await finish(command, { ...process.env, ...part.env }, Math.max(left, 1000))) && ok;
+  }
+  return countsOf(results, part.name, ok, (performance.now() - start) / 1000);
+}
+
+function chosen(words: readonly string[]): readonly Part[] {
+  if (words.length === 0) return parts.filter((part) => part.slow !== true);
+  if (words.includes("--all")) return parts;
+  const files = words.filter((word) => existsSync(join(root, word)) && word.endsWith(".ts"));
+  const picked = words
+    .filter((word) => !files.includes(word))
+    .map((word) => {
+      const part = parts.find(({ name }) => name === word);
+      if (part === undefined)
+        throw new Error(`no part ${word}: there are ${parts.map(({ name }) => name).join(" ")}`);
+      return part;
+    });
+  const unit = files.filter((file) => !file.startsWith("test/"));
+  const real = files.filter((file) => file.startsWith("test/"));
+  if (unit.length > 0)
+    picked.push({ name: "files", minutes: 20, commands: [vitest("files", "--project", "unit", ...unit)] });
+  if (real.length > 0) {
+    const command = ["hack/isolated", ...vitest("files", "--project", "integration", ...real)];
+    picked.push({ name: "files", minutes: 20, commands: [command] });
+  }
+  return picked;
+}
+
+async function main(): Promise<void> {
+  mkdirSync(results, { recursive: true });
+  const before = leftovers();
+  const rows: Counts[] = [await runPart({ name: "build", minutes: 10, commands: [["hack/build"]] })];
+  for (const part of chosen(process.argv.slice(2))) rows.push(await runPart(part));
+  const left = [...leftovers()].filter((thing) => !before.has(thing));
+  for (const thing of left) console.error(`left on this machine: ${thing}`);
+  rows.push({
+    name: "leaks",
+    passed: left.length === 0 ? 1 : 0,
+    failed: left.length,
+    skipped: 0,
+    seconds: 0,
+  });
+  console.log(`\n${table(rows)}`);
+  const sum = total(rows);
+  console.log(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
+  rmSync(results, { recursive: true });
+  process.exitCode = sum.failed === 0 ? 0 : 1;
+}
+
+await main();
