@@ -1,0 +1,70 @@
+#include "unpack.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int answers = -1;
+
+void report_to(int fd) {
+	answers = fd;
+}
+
+static void send_line(const char *line, size_t length) {
+	while (length > 0) {
+		ssize_t n = write(answers, line, length);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			_exit(2);
+		line += n;
+		length -= (size_t)n;
+	}
+}
+
+/* A name out of the archive may hold anything; the answer is one line of printable text. */
+static void make_printable(char *text) {
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || (unsigned char)*text == 0x7f)
+			*text = '?';
+}
+
+void fail(const char *stage, int error, const char *format, ...) {
+	char message[1024], line[1200];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(message, sizeof message, format, args);
+	va_end(args);
+	make_printable(message);
+	int length = error ? snprintf(line, sizeof line, "fail %s %d %s: %s\n", stage, error, message, strerror(error))
+			   : snprintf(line, sizeof line, "fail %s 0 %s\n", stage, message);
+	if (length >= (int)sizeof line) {
+		length = sizeof line - 1;
+		line[length - 1] = '\n';
+	}
+	send_line(line, (size_t)length);
+	_exit(1);
+}
+
+void reply(const char *format, ...) {
+	char line[512];
+	va_list args;
+
+	va_start(args, format);
+	int length = vsnprintf(line, sizeof line, format, args);
+	va_end(args);
+	if (length < 0 || length >= (int)sizeof line)
+		fail("reply", 0, "an answer is too long");
+	send_line(line, (size_t)length);
+}
+
+void *must_alloc(size_t bytes) {
+	void *memory = calloc(1, bytes ? bytes : 1);
+	if (!memory)
+		fail("memory", ENOMEM, "%zu bytes", bytes);
+	return memory;
+}
