@@ -1,0 +1,35 @@
+import type { PluginEnv } from "../spec/env.ts";
+
+/** What the executable would have printed and returned. */
+export interface PluginOutcome {
+  readonly exitCode: number;
+  readonly stdout: Buffer;
+}
+
+export interface PluginServer {
+  /** The path it listens on. */
+  readonly path: string;
+  close(): Promise<void>;
+}
+
+export type LogLine = (level: "info" | "warn" | "error", message: string, fields?: object) => void;
+
+export interface PluginOptions {
+  /** Locks and other things of this boot; default /run/berth/cni. Every process on a host must use the same. */
+  readonly runDir?: string;
+  /** Default: nothing is logged. */
+  readonly log?: LogLine;
+}
+
+/** The plugin inside a process. Never throws for a fault of a call: that is an exit code and an error object. */
+export interface Plugin {
+  /**
+   * One call, as if the executable had been run with this environment and standard input.
+   * `netnsFd` saves opening CNI_NETNS; it stays the caller's.
+   */
+  run(env: PluginEnv, stdin: Buffer, netnsFd?: number): Promise<PluginOutcome>;
+  /** Serves the executable's launcher on a Unix socket (mode 0600). A socket that nobody serves any more is replaced. */
+  serve(socketPath: string): Promise<PluginServer>;
+  /** Waits for calls under way and for links still to be deleted, then closes all sockets. */
+  close(): Promise<void>;
+}
