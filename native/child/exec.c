@@ -1,0 +1,128 @@
+#include <signal.h>
+#include <sys/socket.h>
+
+#include "child/job.h"
+#include "child/sys.h"
+
+static noreturn void become_process(struct job *job)
+{
+	process_start(job);
+	report_pid(pid_on_host(job));
+	if (setsid() < 0)
+		fail("process", errno, "setsid");
+	job->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (job->root < 0)
+		fail("rootfs", errno, "open /");
+	if (job->process->tty)
+		terminal_open(job, job->root);
+	process_finish(job);
+	report_ready(job->terminal);
+	if (job->terminal >= 0)
+		close(job->terminal);
+	command_run(job->process);
+}
+
+/* All of the init's namespaces at once; what is the monitor's own anyway is joined too, which changes nothing. Only the
+ * user namespace may not be joined twice. */
+static void join_container(struct job *job)
+{
+	int kinds = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWCGROUP | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
+		    (job->userns ? CLONE_NEWUSER : 0);
+
+	/* EINVAL: a kernel without time namespaces. */
+	if (sys_setns(job->init_pidfd, kinds | CLONE_NEWTIME) < 0 && (errno != EINVAL || sys_setns(job->init_pidfd, kinds) < 0))
+		fail("namespace", errno, "join the namespaces of process %d", job->init);
+	if (job->userns)
+		namespaces_become_root();
+}
+
+static noreturn void be_exec_intermediate(struct job *job)
+{
+	const int keep[] = {job->status, job->in, job->out, job->err, job->init_pidfd};
+
+	report_to(job->status);
+	close_all_but(keep, sizeof keep / sizeof *keep);
+	process_start(job);
+	host_handles(job);
+	if (job->cgroup->version == 1)
+		cgroup_join_v1(job->cgroup);
+	oom_score_adjust(job);
+	stdio_give(job);
+	if (job->userns)
+		rlimits_raise(job->process);
+	join_container(job);
+	if (clone_sibling(0) == 0)
+		become_process(job);
+	_exit(0);
+}
+
+/* EBUSY: the group has groups below it, as a systemd in the container makes them; its init is then in one of those. */
+static pid_t clone_into(struct clone_args *args, const struct job *job)
+{
+	struct reader items = job->cgroup->join.items;
+	int group;
+	pid_t pid;
+
+	if (job->cgroup->version == 1)
+		return sys_clone3(args);
+	args->flags |= CLONE_INTO_CGROUP;
+	group = cgroup_open_for_exec(job->cgroup);
+	for (int tries = 0; group >= 0; tries++) {
+		int error;
+
+		args->cgroup = (uint64_t)group;
+		pid = sys_clone3(args);
+		if (pid == 0)
+			return 0;
+		error = errno;
+		close(group);
+		errno = error;
+		if (pid > 0 || tries > 0 || (error != EBUSY && error != EOPNOTSUPP))
+			return pid;
+		group = cgroup_open_of(job->init, text_next(&items));
+	}
+	return -1;
+}
+
+int child_exec(const struct pod_namespaces *ns, pid_t init, int init_pidfd, const uint8_t *bytes, size_t length,
+	       const struct child_stdio *stdio, struct child *made, struct child_report *failed)
+{
+	struct exec_plan plan;
+	struct job job = {.process = &plan.process, .cgroup = &plan.cgroup, .ns = *ns, .terminal = -1};
+	int status[2], pidfd = -1, error;
+	struct clone_args args = {.flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd, .exit_signal = SIGCHLD};
+	const char *wrong;
+
+	*made = (struct child){.pid = -1, .pidfd = -1, .status = -1, .in = -1, .out = -1, .err = -1, .intermediate = 1};
+	error = plan_decode_exec(bytes, length, &plan, &wrong);
+	if (error < 0) {
+		report_fill(failed, "plan", -error, "malformed at %s", wrong);
+		return error;
+	}
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, status) < 0) {
+		report_fill(failed, "stdio", errno, "socket for an exec in %s", plan.container);
+		return -failed->error;
+	}
+	job.container = plan.container;
+	job.init = init;
+	job.init_pidfd = init_pidfd;
+	job.userns = ns->user >= 0;
+	job.status = status[1];
+	job.in = plan.process.tty ? -1 : stdio->in;
+	job.out = plan.process.tty ? -1 : stdio->out;
+	job.err = plan.process.tty ? -1 : stdio->err;
+	made->pid = clone_into(&args, &job);
+	if (made->pid == 0)
+		be_exec_intermediate(&job);
+	if (made->pid < 0) {
+		report_fill(failed, "clone", errno, "into the cgroup of container %s", plan.container);
+		close(status[0]);
+		close(status[1]);
+		return -failed->error;
+	}
+	close(status[1]);
+	fcntl(status[0], F_SETFL, O_NONBLOCK);
+	made->pidfd = pidfd;
+	made->status = status[0];
+	return 0;
+}

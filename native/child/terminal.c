@@ -1,0 +1,54 @@
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+
+#include "child/job.h"
+#include "child/sys.h"
+
+#ifndef TIOCGPTPEER
+#define TIOCGPTPEER _IO('T', 0x41)
+#endif
+
+/* The pair is the container's own (its devpts), but no name of it is trusted: ptmx is checked to be one, and the other end
+ * comes from the kernel by the master's fd, not as /dev/pts/N, which a running container could swap (CVE-2025-52565). */
+void terminal_open(struct job *job, int root)
+{
+	int master = root_open(root, "/dev/pts/ptmx", O_RDWR | O_NOCTTY, RESOLVE_NO_SYMLINKS), slave, unlock = 0;
+	struct stat about;
+	struct statfs fs;
+
+	if (master < 0)
+		fail("terminal", errno, "/dev/pts/ptmx in the container");
+	if (fstat(master, &about) < 0 || fstatfs(master, &fs) < 0 || !S_ISCHR(about.st_mode) || about.st_rdev != makedev(5, 2) ||
+	    fs.f_type != DEVPTS_SUPER_MAGIC)
+		fail("terminal", ENODEV, "/dev/pts/ptmx in the container is no pseudoterminal master");
+	if (ioctl(master, TIOCSPTLCK, &unlock) < 0)
+		fail("terminal", errno, "unlock the pseudoterminal");
+	slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0)
+		fail("terminal", errno, "open the pseudoterminal's other end");
+	if (fchown(slave, job->process->uid, (gid_t)-1) < 0)
+		fail("terminal", errno, "give the terminal to user %u", job->process->uid);
+	job->terminal = master;
+	job->in = job->out = job->err = slave;
+}
+
+/* Over /dev/console, by fd on both sides. */
+void terminal_console(struct job *job)
+{
+	const char *name;
+	int parent = root_parent(job->root, "/dev/console", &name), target, tree;
+
+	if (parent < 0 || (mknodat(parent, name, S_IFREG | 0600, 0) < 0 && errno != EEXIST))
+		fail("terminal", errno, "mount point /dev/console");
+	target = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	tree = sys_copy_tree(job->in, "", AT_EMPTY_PATH);
+	if (target < 0 || tree < 0 || sys_attach(tree, target) < 0)
+		fail("terminal", errno, "bind /dev/console");
+	close(tree);
+	close(target);
+	close(parent);
+}
