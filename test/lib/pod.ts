@@ -13,7 +13,10 @@ import { eventually } from "./eventually.ts";
 import { testImage } from "./registry.ts";
 
 /** The image of most containers: a shell and the usual programs. */
-export const busybox = testImage("busybox:1");
+export const busybox = testImage("e2e-test-images/busybox:1.29-2");
+
+/** nginx on port 80, in the foreground. */
+export const nginx = testImage("e2e-test-images/nginx:1.14-2");
 
 /** What the kubelet would send for a pod without wishes: pod namespaces, PIDs per container. */
 export function podConfig(

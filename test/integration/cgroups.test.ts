@@ -1,0 +1,248 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { openCgroups } from "../../cri-server/src/effects/kernel/open-cgroups.ts";
+import type { CgroupPlan } from "../../cri-server/src/model/plan.ts";
+import type { Cgroups, DeviceRule } from "../../cri-server/src/ports/cgroups.ts";
+
+const root = "/berth-test-plan-cgroups";
+const clock = { now: () => BigInt(Date.now()) * 1_000_000n };
+const noDevices: readonly DeviceRule[] = [
+  { allow: false, type: "a", major: undefined, minor: undefined, access: "rwm" },
+  { allow: true, type: "c", major: 1, minor: 3, access: "rwm" },
+];
+
+let cgroups: Cgroups;
+let made: readonly string[] = [];
+const children: ChildProcess[] = [];
+
+beforeAll(async () => {
+  cgroups = await openCgroups({ defaultParent: "/berth", driver: "auto", clock });
+});
+
+afterEach(async () => {
+  for (const child of children.splice(0)) child.kill("SIGKILL");
+  for (const name of ["a", "b"]) await cgroups.remove(`${root}/${name}`);
+  await cgroups.removeParent(made);
+  made = [];
+});
+
+/** What the native side does with a plan. */
+function apply(plan: CgroupPlan): void {
+  for (const directory of plan.mkdirs) mkdirSync(directory);
+  for (const { path, value, optional } of plan.writes) {
+    try {
+      writeFileSync(path, value);
+    } catch (error) {
+      if (!optional) throw error;
+    }
+  }
+}
+
+/** A shell inside the group, joined by itself before it execs. */
+function inside(plan: CgroupPlan, script: string): ChildProcess {
+  const file = plan.version === 1 ? "tasks" : "cgroup.procs";
+  const joins = plan.join.map((directory) => `echo 0 > ${directory}/${file}`).join(" && ");
+  const child = spawn("/bin/sh", ["-c", `${joins} && ${script}`], { stdio: ["ignore", "pipe", "inherit"] });
+  children.push(child);
+  return child;
+}
+
+function exited(child: ChildProcess): Promise<number | string> {
+  return new Promise((resolve) => child.once("exit", (code, signal) => resolve(code ?? signal ?? "")));
+}
+
+async function makeGroup(name: string, request: Partial<Parameters<Cgroups["plan"]>[0]> = {}) {
+  made = [...made, ...(await cgroups.ensureParent(root))];
+  const path = `${root}/${name}`;
+  const plan = await cgroups.plan({ path, resources: {}, devices: [], ...request });
+  apply(plan);
+  return { path, plan };
+}
+
+describe("a group", () => {
+  it("takes a process, counts it, kills it and goes away", async () => {
+    const { path, plan } = await makeGroup("a");
+    const child = inside(plan, "(sleep 60 & sleep 60 & wait)");
+    const end = exited(child);
+    await sleep(200);
+    const usage = await cgroups.usage(path);
+    expect(usage.cpuTotal).toBeGreaterThan(0n);
+    await cgroups.killAll(path);
+    expect(await end).toBe("SIGKILL");
+    await cgroups.remove(path);
+    await expect(cgroups.usage(path)).rejects.toThrow("it is gone");
+  });
+
+  it("is removed with the groups that were made inside it", async () => {
+    const { path, plan } = await makeGroup("a");
+    const first = plan.mkdirs[0] ?? "";
+    mkdirSync(join(first, "inner"));
+    mkdirSync(join(first, "inner", "leaf"));
+    await cgroups.remove(path);
+    await cgroups.remove(path);
+    expect(() => readFileSync(join(first, "cgroup.procs"))).toThrow("ENOENT");
+  });
+
+  it("stays removable when its process has only just been killed", async () => {
+    const { path, plan } = await makeGroup("a");
+    const child = inside(plan, "sleep 60");
+    await sleep(100);
+    await cgroups.killAll(path);
+    await cgroups.remove(path);
+    await exited(child);
+  });
+
+  it("kills a fork bomb whole", async () => {
+    const { path, plan } = await makeGroup("a", { resources: { pidsLimit: 50n } });
+    const hasPids = plan.writes.some((write) => write.path.endsWith("pids.max"));
+    if (!hasPids) return;
+    inside(plan, "while :; do (sleep 5) & done 2>/dev/null");
+    await sleep(300);
+    await cgroups.killAll(path);
+    await cgroups.remove(path);
+  });
+
+  it("keeps its parent while another group uses it", async () => {
+    await makeGroup("a");
+    await cgroups.removeParent(made);
+    const { plan } = await makeGroup("b");
+    expect(() => readFileSync(join(dirname(plan.mkdirs[0] ?? ""), "cgroup.procs"))).not.toThrow();
+  });
+
+  it("lets a device be opened only if a rule allows it", async () => {
+    const { plan } = await makeGroup("a", { devices: noDevices });
+    if (plan.version === 2) {
+      expect(plan.deviceProgramFd).toBeGreaterThan(2);
+      return;
+    }
+    const child = inside(plan, "echo x > /dev/null && ! cat /dev/zero 2>/dev/null | head -c 1 | grep -q .");
+    expect(await exited(child)).toBe(0);
+    const denied = inside(plan, "head -c 1 /dev/zero > /dev/null 2>&1");
+    expect(await exited(denied)).toBe(1);
+  });
+
+  it("takes its cgroup parent from the request, and never leaves the hierarchy", () => {
+    expect(cgroups.resolveParent("")).toBe("/berth");
+    expect(cgroups.resolveParent("kubepods/besteffort/")).toBe("/kubepods/besteffort");
+    expect(() => cgroups.resolveParent("/kubepods/../../etc")).toThrow("cgroup_parent");
+  });
+});
+
+describe("limits on v1", () => {
+  const v1 = () => cgroups.version === 1;
+
+  it("are written before a process exists", async ({ skip }) => {
+    if (!v1()) skip();
+    const { plan } = await makeGroup("a", {
+      resources: {
+        cpuShares: 512n,
+        cpuQuota: 50_000n,
+        cpuPeriod: 100_000n,
+        memoryLimit: 64n << 20n,
+        memorySwapLimit: 64n << 20n,
+        pidsLimit: 20n,
+        cpusetCpus: "0",
+        hugepageLimits: [{ pageSize: "2MB", limit: 0n }],
+      },
+    });
+    const read = (file: string) => readFileSync(directoryWith(plan, file), "utf8").trim();
+    expect(read("cpu.shares")).toBe("512");
+    expect(read("cpu.cfs_quota_us")).toBe("50000");
+    expect(read("memory.limit_in_bytes")).toBe(String(64 << 20));
+    expect(read("pids.max")).toBe("20");
+    expect(read("cpuset.cpus")).toBe("0");
+  });
+
+  it("hold: half a core is half a core", async ({ skip }) => {
+    if (!v1()) skip();
+    const { path, plan } = await makeGroup("a", { resources: { cpuQuota: 50_000n, cpuPeriod: 100_000n } });
+    inside(plan, "(while :; do :; done) & (while :; do :; done) & wait");
+    await sleep(300);
+    const before = await cgroups.usage(path);
+    await sleep(2000);
+    const after = await cgroups.usage(path);
+    const share = Number(after.cpuTotal - before.cpuTotal) / Number(after.timestamp - before.timestamp);
+    expect(share).toBeGreaterThan(0.35);
+    expect(share).toBeLessThan(0.6);
+    await cgroups.killAll(path);
+  });
+
+  it("change as a patch: what isn't named stays", async ({ skip }) => {
+    if (!v1()) skip();
+    const before = { cpuShares: 512n, memoryLimit: 64n << 20n, memorySwapLimit: 64n << 20n };
+    const { path, plan } = await makeGroup("a", { resources: before });
+    const read = (file: string) => readFileSync(directoryWith(plan, file), "utf8").trim();
+    const after = await cgroups.update(path, before, { cpusetCpus: "1" });
+    expect(after).toEqual({ ...before, cpusetCpus: "1" });
+    expect(read("cpuset.cpus")).toBe("1");
+    expect(read("cpu.shares")).toBe("512");
+    const grown = await cgroups.update(path, after, {
+      memoryLimit: 128n << 20n,
+      memorySwapLimit: 128n << 20n,
+    });
+    expect(read("memory.limit_in_bytes")).toBe(String(128 << 20));
+    const shrunk = await cgroups.update(path, grown, {
+      memoryLimit: 32n << 20n,
+      memorySwapLimit: 32n << 20n,
+    });
+    expect(read("memory.limit_in_bytes")).toBe(String(32 << 20));
+    expect(shrunk.cpusetCpus).toBe("1");
+  });
+
+  it("change wholly or not at all", async ({ skip }) => {
+    if (!v1()) skip();
+    const before = { cpuShares: 512n };
+    const { path, plan } = await makeGroup("a", { resources: before });
+    const read = (file: string) => readFileSync(directoryWith(plan, file), "utf8").trim();
+    await expect(cgroups.update(path, before, { cpuShares: 1024n, cpusetCpus: "77" })).rejects.toThrow(
+      /resources.cpuset_cpus: "77"/,
+    );
+    expect(read("cpu.shares")).toBe("512");
+  });
+
+  it("are refused when the machine has no controller for them, unless they limit nothing", async ({
+    skip,
+  }) => {
+    if (!v1()) skip();
+    const hugepageLimits = [{ pageSize: "2MB", limit: 2n << 20n }];
+    const wanted = cgroups.plan({ path: `${root}/a`, resources: { hugepageLimits }, devices: [] });
+    await expect(wanted).rejects.toThrow("no hugetlb controller");
+  });
+});
+
+describe("statistics", () => {
+  it("of a hundred groups take little time and hold up nothing", async () => {
+    const { path } = await makeGroup("a");
+    await cgroups.usage(path);
+    let worst = 0;
+    let last = performance.now();
+    let running = true;
+    const watch = () => {
+      worst = Math.max(worst, performance.now() - last);
+      last = performance.now();
+      if (running) setImmediate(watch);
+    };
+    setImmediate(watch);
+    const times: number[] = [];
+    for (let round = 0; round < 5; round++) {
+      const start = performance.now();
+      await Promise.all(Array.from({ length: 100 }, () => cgroups.usage(path)));
+      times.push(performance.now() - start);
+      await sleep(5);
+    }
+    running = false;
+    console.log(
+      `usage of 100 groups: ${times.map((time) => time.toFixed(1)).join(" ")} ms, longest turn ${worst.toFixed(1)} ms`,
+    );
+    expect(Math.min(...times)).toBeLessThan(30);
+  });
+});
+
+function directoryWith(plan: CgroupPlan, file: string): string {
+  const controller = file.slice(0, file.indexOf("."));
+  const directory = plan.join.find((path) => path.split("/")[4]?.split(",").includes(controller));
+  return join(directory ?? "", file);
+}
