@@ -1,0 +1,96 @@
+/** One line of cribench. */
+export interface Measurement {
+  readonly suite: string;
+  readonly op: string;
+  readonly name: string;
+  readonly p50_ms?: number;
+  readonly p95_ms?: number;
+  readonly per_s?: number;
+}
+
+/** The bars: how much faster than the peer, and the most milliseconds at p50. */
+const bars: Readonly<Record<string, { readonly ratio?: number }>> = {
+  "lifecycle up": { ratio: 6 },
+  "lifecycle ExecSync": { ratio: 5 },
+  "lifecycle whole": { ratio: 6 },
+  "exec concurrency 8": { ratio: 5 },
+};
+
+function median(numbers: readonly number[]): number {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  return sorted[Math.floor((sorted.length - 1) / 2)] ?? Number.NaN;
+}
+
+function pad(cells: readonly string[]): string {
+  const [first = "", ...rest] = cells;
+  return first.padEnd(26) + rest.map((cell) => cell.padStart(12)).join("");
+}
+
+/** The median over the rounds of each round's figure, for both, and their ratio. */
+export function report(measured: readonly Measurement[]): string {
+  const lines = [pad(["", "berth p50", "p95", "peer p50", "p95", "ratio", "bar"])];
+  for (const key of new Set(measured.map(({ suite, op }) => `${suite} ${op}`))) {
+    const figure = (name: string, pick: (line: Measurement) => number | undefined): number =>
+      median(
+        measured.flatMap((line) => {
+          const value = pick(line);
+          return line.name === name && `${line.suite} ${line.op}` === key && value !== undefined
+            ? [value]
+            : [];
+        }),
+      );
+    const ours = figure("berth", (line) => line.p50_ms);
+    const theirs = figure("containerd", (line) => line.p50_ms);
+    const bar = bars[key]?.ratio;
+    const shown = (value: number, digits = 2): string => (Number.isNaN(value) ? "-" : value.toFixed(digits));
+    lines.push(
+      pad([
+        key,
+        shown(ours),
+        shown(figure("berth", (line) => line.p95_ms)),
+        shown(theirs),
+        shown(figure("containerd", (line) => line.p95_ms)),
+        shown(theirs / ours, 1),
+        bar === undefined ? "" : `${theirs / ours >= bar ? "meets" : "MISSES"} ${bar}x`,
+      ]),
+    );
+    const rate = figure("berth", (line) => line.per_s);
+    if (!Number.isNaN(rate))
+      lines.push(
+        pad([
+          "  per second",
+          shown(rate, 0),
+          "",
+          shown(
+            figure("containerd", (line) => line.per_s),
+            0,
+          ),
+        ]),
+      );
+  }
+  return lines.join("\n");
+}
+
+/** One step of one call, as the server logs it with BERTH_TRACE=1. */
+interface TraceLine {
+  readonly trace?: string;
+  readonly step?: string;
+  readonly ms?: number;
+}
+
+/** Where the server's time goes: p50 and p95 of each step of each call. */
+export function stepTable(log: string): string {
+  const steps = new Map<string, number[]>();
+  for (const text of log.split("\n")) {
+    if (!text.includes('"step"')) continue;
+    const { trace = "", step = "", ms } = JSON.parse(text) as TraceLine;
+    if (ms !== undefined) steps.set(`${trace} ${step}`, [...(steps.get(`${trace} ${step}`) ?? []), ms]);
+  }
+  const lines = [pad(["step", "p50 ms", "p95 ms", "n"])];
+  for (const [name, times] of steps) {
+    const sorted = times.sort((a, b) => a - b);
+    const p95 = sorted[Math.ceil(0.95 * sorted.length) - 1] ?? Number.NaN;
+    lines.push(pad([name, median(sorted).toFixed(2), p95.toFixed(2), String(sorted.length)]));
+  }
+  return lines.join("\n");
+}
