@@ -1,0 +1,35 @@
+/* The launcher: the server's hands for whatever needs a fork. It ends when the server does; the monitors that it made live on. */
+#ifndef BERTH_LAUNCH_H
+#define BERTH_LAUNCH_H
+#include "common/loop.h"
+#include "common/wire.h"
+
+/* Serves the socket at fd 3 with so many monitors kept ready. Returns the exit status when the server has gone. */
+int launcher_run(unsigned pool);
+extern struct wire server;
+/* What is queued for the server; ends the launcher when it has gone. */
+void server_sent(bool ok);
+/* In a fork of the launcher: keeps nothing of it but the fds below 3 and those in `keep`, moved to 3 and up in order. */
+void forget_launcher(int *keep, int count);
+
+/* pool.c: the monitors kept ready. */
+void pool_open(unsigned size);
+bool pool_is_short(void);
+void pool_add(void);
+void spawn_monitor(const struct frame *f);
+
+/* job.c: a forked process whose output is an answer. */
+void job_image_files(struct frame *f);
+void job_remove_trees(struct frame *f);
+void job_run(struct frame *f);
+void job_cancel(uint32_t request);
+/* Milliseconds until jobs_expire has something to do; -1: nothing. */
+int jobs_timeout(void);
+void jobs_expire(void);
+void job_reaped(int pid, int status);
+
+/* image_files.c, remove_trees.c: what such a process does. They write the answer to fd 1 and end. */
+void read_image_files(struct reader *r) __attribute__((noreturn));
+void remove_trees(struct reader *r) __attribute__((noreturn));
+
+#endif

@@ -1,0 +1,574 @@
+#include "monitor/monitor.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "common/io.h"
+#include "monitor/pod.h"
+
+/* How long the outputs of a container that has ended may still bring something. All its processes are dead then, so this
+ * is for what lies in the pipes while an attached client is slow. */
+#define DRAIN_MS 500
+#define LINE_MIN 256
+#define LINE_MAX_BYTES 65536
+
+struct container *containers;
+
+static void unlink_container(struct container *ct)
+{
+	for (struct container **at = &containers; *at; at = &(*at)->next)
+		if (*at == ct) {
+			*at = ct->next;
+			break;
+		}
+	buffer_free(&ct->plan);
+	pages_put(ct, ct->size);
+}
+
+struct container *container_find(const char *id)
+{
+	for (struct container *ct = containers; ct; ct = ct->next)
+		if (strcmp(ct->id, id) == 0)
+			return ct;
+	return NULL;
+}
+
+static void close_watch(struct watch *w)
+{
+	int fd = w->fd;
+	loop_remove(w);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void close_all(struct container *ct)
+{
+	close_watch(&ct->status_watch);
+	ct->child.status = -1;
+	close_watch(&ct->in_watch);
+	close_watch(&ct->out.watch);
+	close_watch(&ct->err.watch);
+	ct->terminal = -1; /* it was one of these */
+	if (ct->log.fd >= 0)
+		close(ct->log.fd);
+	ct->log.fd = -1;
+	if (ct->child.pidfd >= 0)
+		close(ct->child.pidfd);
+	ct->child.pidfd = -1;
+	buffer_free(&ct->out.line);
+	buffer_free(&ct->err.line);
+}
+
+static _Alignas(4096) uint8_t data[65536];
+
+void containers_idle(void)
+{
+	madvise(data, sizeof data, MADV_DONTNEED);
+}
+
+static void output(struct container *ct, struct stream *s)
+{
+	ssize_t n = read(s->watch.fd, data, sizeof data);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n > 0) {
+		attach_output(ct, s->error ? OP_STDERR : OP_STDOUT, data, (size_t)n);
+		log_feed(&ct->log, s, data, (size_t)n);
+		return;
+	}
+	/* A terminal whose last slave is closed says EIO: that is its end of file. */
+	log_end(&ct->log, s);
+	if (s->watch.fd == ct->terminal)
+		ct->terminal = -1;
+	close_watch(&s->watch);
+	container_settle(ct);
+}
+
+static void out_ready(struct watch *w, uint32_t events)
+{
+	(void)events;
+	struct container *ct = owner_of(w, struct container, out.watch);
+	output(ct, &ct->out);
+}
+
+static void err_ready(struct watch *w, uint32_t events)
+{
+	(void)events;
+	struct container *ct = owner_of(w, struct container, err.watch);
+	output(ct, &ct->err);
+}
+
+/* Sessions with a frame that had no room go on. */
+static void in_ready(struct watch *w, uint32_t events)
+{
+	(void)events;
+	struct container *ct = owner_of(w, struct container, in_watch);
+	loop_change(w, 0);
+	for (struct conn *c = ct->sessions, *next; c; c = next) {
+		next = c->next_attached;
+		if (c->stalled) {
+			c->stalled = false;
+			conn_serve(c);
+		}
+	}
+}
+
+void container_flow(struct container *ct, bool on)
+{
+	loop_change(&ct->out.watch, on ? EPOLLIN : 0u);
+	loop_change(&ct->err.watch, on ? EPOLLIN : 0u);
+}
+
+static void made_ready(struct container *ct, int terminal)
+{
+	struct message m = {0};
+	buffer_free(&ct->plan);
+	ct->phase = CREATED;
+	ct->start_time = start_time(ct->child.pid);
+	if (terminal >= 0) {
+		/* One fd to read from and one to write to, for epoll takes a fd only once. */
+		ct->terminal = terminal;
+		fcntl(terminal, F_SETFL, O_RDWR | O_NONBLOCK);
+		loop_add(&ct->out.watch, terminal, EPOLLIN, out_ready);
+		int input = ct->flags & PLAN_FLAG_STDIN ? fcntl(terminal, F_DUPFD_CLOEXEC, 0) : -1;
+		if (input >= 0 && loop_add(&ct->in_watch, input, EPOLLOUT, in_ready))
+			loop_change(&ct->in_watch, 0);
+	}
+	put_u32(&m, (uint32_t)ct->child.pid);
+	put_u64(&m, ct->start_time);
+	answer_ok(&ct->creator, &m);
+}
+
+static void running(struct container *ct)
+{
+	struct message m = {0};
+	ct->phase = RUNNING;
+	ct->started = now_ns();
+	put_u64(&m, ct->started);
+	answer_ok(&ct->starter, &m);
+}
+
+static void create_failed(struct container *ct);
+
+/* False: the container is gone. */
+static bool read_status(struct container *ct)
+{
+	struct child_report report;
+	int terminal = -1;
+	enum said said;
+	while ((said = child_said(&ct->child, &report, &terminal)) == SAID_READY) {
+		if (report.text[0])
+			warn("create", 0, "%s: %s", ct->id, report.text);
+		if (ct->phase == CREATING)
+			made_ready(ct, terminal);
+		else if (terminal >= 0)
+			close(terminal);
+		terminal = -1;
+	}
+	if (terminal >= 0)
+		close(terminal);
+	if (said == SAID_NOTHING)
+		return true;
+	if (said == SAID_FAILED)
+		ct->failed = report;
+	/* The end of its socket while it starts means that execve has closed it: the command runs. */
+	if (said == SAID_END && ct->phase == STARTING)
+		running(ct);
+	close_watch(&ct->status_watch);
+	ct->child.status = -1;
+	if (ct->phase != CREATING || ct->child.pid > 0)
+		return true;
+	create_failed(ct); /* its intermediate is over, so nobody else will tell */
+	return false;
+}
+
+static void container_reaped(struct container *ct, int status);
+
+static void status_ready(struct watch *w, uint32_t events)
+{
+	(void)events;
+	struct container *ct = owner_of(w, struct container, status_watch);
+	int status;
+	if (!read_status(ct))
+		return;
+	/* An init that an intermediate made may have been reaped before it could tell that it is ours. */
+	if (ct->phase != ENDING && ct->phase != EXITED && !ct->child.intermediate && ct->child.pidfd < 0 &&
+	    take_orphan(ct->child.pid, &status))
+		container_reaped(ct, status);
+}
+
+static const char *keep_text(char **at, const char *text)
+{
+	char *kept = *at;
+	size_t length = strlen(text) + 1;
+	memcpy(kept, text, length);
+	*at += length;
+	return kept;
+}
+
+static struct container *new_container(const struct plan_header *h)
+{
+	size_t texts = strlen(h->id) + strlen(h->log_path) + strlen(h->exit_file) + strlen(h->oom_file) + strlen(h->cgroup) + 5;
+	size_t size = sizeof(struct container) + texts;
+	struct container *ct = pages_get(size);
+	if (!ct)
+		return NULL;
+	char *at = (char *)(ct + 1);
+	ct->size = size;
+	ct->flags = h->flags;
+	ct->id = keep_text(&at, h->id);
+	ct->log_path = keep_text(&at, h->log_path);
+	ct->exit_file = keep_text(&at, h->exit_file);
+	ct->oom_file = keep_text(&at, h->oom_file);
+	ct->cgroup = keep_text(&at, h->cgroup);
+	ct->log.max_line = h->max_log_line < LINE_MIN ? LINE_MIN : h->max_log_line > LINE_MAX_BYTES ? LINE_MAX_BYTES : h->max_log_line;
+	ct->log.fd = ct->terminal = -1;
+	ct->status_watch.fd = ct->in_watch.fd = ct->out.watch.fd = ct->err.watch.fd = -1;
+	ct->child = (struct child){.pid = -1, .pidfd = -1, .status = -1, .in = -1, .out = -1, .err = -1};
+	ct->err.error = true;
+	ct->next = containers;
+	return containers = ct;
+}
+
+static void kill_container(const struct container *ct)
+{
+	syscall(SYS_pidfd_send_signal, ct->child.pidfd, SIGKILL, NULL, 0);
+}
+
+/* The id becomes a word in texts and JSON. */
+static bool is_id(const char *id)
+{
+	return id[0] && id[strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")] == 0;
+}
+
+/* The kubelet makes the container's log directory; other clients leave it to us. */
+static bool open_log(struct container *ct)
+{
+	char parent[PATH_MAX];
+	if (!ct->log_path[0])
+		return true;
+	ct->log.fd = log_open(ct->log_path);
+	if (ct->log.fd < 0 && errno == ENOENT) {
+		const char *slash = strrchr(ct->log_path, '/');
+		snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - ct->log_path) : 0, ct->log_path);
+		if (mkdir(parent, 0755) == 0)
+			ct->log.fd = log_open(ct->log_path);
+	}
+	return ct->log.fd >= 0;
+}
+
+static bool watch_child(struct container *ct)
+{
+	struct child *child = &ct->child;
+	const int pipes[] = {child->out, child->err};
+	for (int i = 0; i < 2; i++)
+		if (pipes[i] >= 0)
+			fcntl(pipes[i], F_SETPIPE_SZ, 256 << 10);
+	bool watched = loop_add(&ct->status_watch, child->status, EPOLLIN, status_ready);
+	if (watched && child->out >= 0)
+		watched = loop_add(&ct->out.watch, child->out, EPOLLIN, out_ready);
+	if (watched && child->err >= 0)
+		watched = loop_add(&ct->err.watch, child->err, EPOLLIN, err_ready);
+	if (watched && child->in >= 0)
+		watched = loop_add(&ct->in_watch, child->in, EPOLLOUT, in_ready) && loop_change(&ct->in_watch, 0);
+	return watched;
+}
+
+void container_create(struct conn *c, struct frame *f)
+{
+	static struct plan_header header;
+	struct child_report failed = {0};
+	struct reader plan = f->payload;
+	if (!plan_header_read(&plan, &header) || !is_id(header.id)) {
+		conn_fail(c, f->request, EBADMSG, "request", "malformed plan");
+		return;
+	}
+	if (container_find(header.id)) {
+		conn_fail(c, f->request, EEXIST, "container", header.id);
+		return;
+	}
+	struct container *ct = new_container(&header);
+	if (!ct || !open_log(ct)) {
+		conn_fail(c, f->request, errno, "log", header.log_path);
+		if (ct)
+			unlink_container(ct);
+		return;
+	}
+	int device_program = wire_take_fd(&c->wire, f, 0);
+	buffer_add(&ct->plan, plan.at, plan.left);
+	int made = child_create(&pod.ns, plan.at, plan.left, device_program, &ct->child, &failed);
+	if (device_program >= 0)
+		close(device_program);
+	if (made < 0) {
+		close_all(ct);
+		unlink_container(ct);
+		conn_fail(c, f->request, failed.error ? failed.error : -made, failed.stage, failed.text);
+		return;
+	}
+	ct->phase = CREATING;
+	ct->creator = (struct asker){c, f->request};
+	if (!watch_child(ct)) {
+		failure(&ct->failed, errno, "monitor", "event loop");
+		kill_container(ct);
+	}
+}
+
+/* Nothing was made, so nothing stays: there is no record and no event either. */
+static void create_failed(struct container *ct)
+{
+	if (!ct->failed.kind)
+		failure(&ct->failed, ECHILD, "create", "the process ended with %d while it was being made", exit_code_of(ct->status));
+	if (buffer_length(&ct->plan))
+		child_discard_cgroups(buffer_data(&ct->plan), buffer_length(&ct->plan), &ct->child);
+	answer_failed(&ct->creator, &ct->failed);
+	close_all(ct);
+	unlink_container(ct);
+	shutdown_when_over();
+}
+
+static void container_reaped(struct container *ct, int status)
+{
+	bool over = intermediate_over(&ct->child, status);
+	if (!read_status(ct) || over)
+		return;
+	ct->status = status;
+	ct->finished = now_ns();
+	if (ct->phase == CREATING) {
+		create_failed(ct);
+		return;
+	}
+	if (ct->phase == ENDING || ct->phase == EXITED)
+		return;
+	if (ct->failed.kind)
+		ct->status = 128 << 8; /* it never ran: what clients know as StartError */
+	ct->oom = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && oom_kills(ct->oom_file) > 0;
+	ct->phase = ENDING;
+	/* In a PID namespace of its own everything is dead by now. In a shared one, the rest belongs to nobody any more. */
+	group_kill(ct->cgroup, ct->flags & PLAN_FLAG_CGROUP_V2);
+	ct->drain_until = now_ms() + DRAIN_MS;
+	container_flow(ct, true);
+	container_settle(ct);
+}
+
+void container_settle(struct container *ct)
+{
+	struct message nothing = {0};
+	if (ct->phase != ENDING)
+		return;
+	if ((ct->out.watch.fd >= 0 || ct->err.watch.fd >= 0) && now_ms() < ct->drain_until)
+		return;
+	log_end(&ct->log, &ct->out);
+	log_end(&ct->log, &ct->err);
+	if (ct->log.dropped)
+		warn("log", ENOSPC, "%s: %llu bytes were not written", ct->log_path, (unsigned long long)ct->log.dropped);
+	close_all(ct);
+	ct->phase = EXITED;
+	attach_end_all(ct);
+	if (ct->starter.conn) {
+		if (!ct->failed.kind)
+			failure(&ct->failed, ECHILD, "start", "the process was killed before it started");
+		answer_failed(&ct->starter, &ct->failed);
+	}
+	if (ct->forgotten) {
+		answer_ok(&ct->remover, &nothing);
+		unlink_container(ct);
+	} else {
+		exit_record_write(ct);
+		broadcast_exit(ct);
+	}
+	shutdown_when_over();
+}
+
+static struct container *named(struct conn *c, struct frame *f)
+{
+	char id[128];
+	take_text(&f->payload, id, sizeof id);
+	struct container *ct = f->payload.bad ? NULL : container_find(id);
+	if (!ct)
+		conn_fail(c, f->request, ENOENT, "container", id);
+	return ct;
+}
+
+void container_start(struct conn *c, struct frame *f)
+{
+	struct container *ct = named(c, f);
+	if (!ct)
+		return;
+	if (ct->phase != CREATED || write(ct->child.status, "", 1) != 1) {
+		conn_fail(c, f->request, EINVAL, "state", "the container is not in the state created");
+		return;
+	}
+	ct->phase = STARTING;
+	ct->starter = (struct asker){c, f->request};
+}
+
+/* text id | u32 signal | u32 all */
+void container_kill(struct conn *c, struct frame *f)
+{
+	struct message nothing = {0};
+	struct container *ct = named(c, f);
+	if (!ct)
+		return;
+	uint32_t sig = take_u32(&f->payload), all = take_u32(&f->payload);
+	if (f->payload.bad || sig > 64) {
+		conn_fail(c, f->request, EINVAL, "signal", "out of range");
+		return;
+	}
+	if (ct->phase == EXITED || ct->phase == ENDING) {
+		conn_fail(c, f->request, ESRCH, "state", "the container has exited");
+		return;
+	}
+	/* By pidfd: a pid may be somebody else's by now. */
+	if (syscall(SYS_pidfd_send_signal, ct->child.pidfd, (int)sig, NULL, 0) < 0 && errno != ESRCH) {
+		conn_fail(c, f->request, errno, "kill", ct->id);
+		return;
+	}
+	if (all && sig == SIGKILL)
+		group_kill(ct->cgroup, ct->flags & PLAN_FLAG_CGROUP_V2);
+	struct asker asker = {c, f->request};
+	answer_ok(&asker, &nothing);
+}
+
+void container_reopen_log(struct conn *c, struct frame *f)
+{
+	struct message nothing = {0};
+	struct container *ct = named(c, f);
+	if (!ct)
+		return;
+	if (ct->phase == EXITED) {
+		conn_fail(c, f->request, EINVAL, "state", "the container has exited");
+		return;
+	}
+	if (ct->log_path[0]) {
+		/* Each write ends with a line, so between two of them is between two lines. */
+		int fd = log_open(ct->log_path);
+		if (fd < 0) {
+			conn_fail(c, f->request, errno, "log", ct->log_path);
+			return;
+		}
+		if (ct->log.fd >= 0)
+			close(ct->log.fd);
+		ct->log.fd = fd;
+		ct->log.torn = false;
+	}
+	struct asker asker = {c, f->request};
+	answer_ok(&asker, &nothing);
+}
+
+void container_list(struct conn *c, struct frame *f)
+{
+	struct message m = {0};
+	uint32_t count = 0;
+	for (struct container *ct = containers; ct; ct = ct->next)
+		count += ct->phase != CREATING && !ct->forgotten;
+	put_u32(&m, count);
+	for (struct container *ct = containers; ct; ct = ct->next) {
+		if (ct->phase == CREATING || ct->forgotten)
+			continue;
+		bool exited = ct->phase == EXITED, created = ct->phase == CREATED || ct->phase == STARTING;
+		put_text(&m, ct->id);
+		put_u32(&m, exited ? CONTAINER_STATE_EXITED : created ? CONTAINER_STATE_CREATED : CONTAINER_STATE_RUNNING);
+		put_u32(&m, (uint32_t)ct->child.pid);
+		put_u64(&m, ct->start_time);
+		put_u64(&m, ct->started);
+		put_u64(&m, exited ? ct->finished : 0);
+		put_u32(&m, exited ? (uint32_t)exit_code_of(ct->status) : 0);
+		put_u32(&m, ct->oom);
+	}
+	struct asker asker = {c, f->request};
+	answer_ok(&asker, &m);
+}
+
+void container_remove(struct conn *c, struct frame *f)
+{
+	struct message nothing = {0};
+	struct asker asker = {c, f->request};
+	char id[128];
+	struct reader look = f->payload;
+	take_text(&look, id, sizeof id);
+	struct container *ct = look.bad ? NULL : container_find(id);
+	if (look.bad) {
+		conn_fail(c, f->request, EBADMSG, "request", "malformed");
+	} else if (!ct) {
+		answer_ok(&asker, &nothing);
+	} else if (ct->phase == EXITED) {
+		if (ct->exit_file[0])
+			unlink(ct->exit_file);
+		unlink_container(ct);
+		answer_ok(&asker, &nothing);
+	} else if (ct->phase == CREATED) {
+		ct->forgotten = true;
+		ct->remover = asker;
+		kill_container(ct);
+	} else {
+		conn_fail(c, f->request, EBUSY, "state", "the container is running");
+	}
+}
+
+void containers_kill_all(void)
+{
+	for (struct container *ct = containers; ct; ct = ct->next)
+		if (ct->phase != EXITED && ct->phase != ENDING) {
+			kill_container(ct);
+			group_kill(ct->cgroup, ct->flags & PLAN_FLAG_CGROUP_V2);
+		}
+}
+
+void container_cancel(const struct conn *c, uint32_t request)
+{
+	for (struct container *ct = containers; ct; ct = ct->next)
+		if (ct->phase == CREATING && ct->creator.conn == c && ct->creator.request == request)
+			kill_container(ct);
+}
+
+void containers_forget_asker(const struct conn *c)
+{
+	for (struct container *ct = containers; ct; ct = ct->next) {
+		struct asker *askers[] = {&ct->creator, &ct->starter, &ct->remover};
+		for (int i = 0; i < 3; i++)
+			if (askers[i]->conn == c)
+				askers[i]->conn = NULL;
+	}
+}
+
+bool containers_reaped(pid_t pid, int status)
+{
+	for (struct container *ct = containers; ct; ct = ct->next)
+		if (ct->child.pid == pid && ct->phase != ENDING && ct->phase != EXITED) {
+			container_reaped(ct, status);
+			return true;
+		}
+	return false;
+}
+
+void containers_read_status(void)
+{
+	for (struct container *ct = containers, *next; ct; ct = next) {
+		next = ct->next;
+		if (ct->child.intermediate)
+			read_status(ct);
+	}
+}
+
+int64_t containers_deadline(void)
+{
+	int64_t first = INT64_MAX;
+	for (const struct container *ct = containers; ct; ct = ct->next)
+		if (ct->phase == ENDING && ct->drain_until < first)
+			first = ct->drain_until;
+	return first;
+}
+
+void containers_expire(int64_t now)
+{
+	for (struct container *ct = containers, *next; ct; ct = next) {
+		next = ct->next;
+		if (ct->phase == ENDING && now >= ct->drain_until)
+			container_settle(ct);
+	}
+}

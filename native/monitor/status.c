@@ -1,0 +1,57 @@
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "common/io.h"
+#include "monitor/monitor.h"
+
+enum said child_said(struct child *child, struct child_report *report, int *terminal)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+	struct iovec part = {report, sizeof *report};
+	struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	if (child->status < 0)
+		return SAID_NOTHING;
+	ssize_t n = recvmsg(child->status, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return SAID_NOTHING;
+	struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int))) {
+		int fd;
+		memcpy(&fd, CMSG_DATA(c), sizeof fd);
+		if (*terminal >= 0)
+			close(*terminal);
+		*terminal = fd;
+	}
+	if (n < (ssize_t)sizeof *report)
+		return SAID_END;
+	report->stage[sizeof report->stage - 1] = 0;
+	report->text[sizeof report->text - 1] = 0;
+	switch (report->kind) {
+	case CHILD_PID:
+		/* The intermediate is a stranger from now on, and is reaped as one. */
+		if (child->pidfd >= 0)
+			close(child->pidfd);
+		child->pid = report->pid;
+		child->pidfd = (int)syscall(SYS_pidfd_open, report->pid, 0);
+		child->intermediate = 0;
+		return child_said(child, report, terminal);
+	case CHILD_READY:
+		return SAID_READY;
+	case CHILD_FAILED:
+		return SAID_FAILED;
+	default:
+		return SAID_END;
+	}
+}
+
+bool intermediate_over(struct child *child, int status)
+{
+	if (!child->intermediate || status != 0)
+		return false;
+	child->pid = -1;
+	close(child->pidfd);
+	child->pidfd = -1;
+	return true;
+}
