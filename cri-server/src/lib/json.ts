@@ -22,8 +22,8 @@ export function parse(text: string): unknown {
     if (!isPlain(item) || !needsEscape(item)) {
       return item;
     }
-    if (typeof item["$n"] === "string") {
-      return BigInt(item["$n"]);
+    if (typeof item.$n === "string") {
+      return BigInt(item.$n);
     }
     return Object.fromEntries(
       Object.entries(item).map(([key, inner]) => [key.startsWith("$$") ? key.slice(1) : key, inner]),

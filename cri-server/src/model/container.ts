@@ -22,6 +22,8 @@ export interface MountRequest {
   /** The image to mount, by id; "" when this is a host path. */
   readonly image: string;
   readonly imageSubPath: string;
+  /** Filled in when the container is made: the image volume's repository digest, or its id. */
+  readonly imageRef?: string;
   /** Any of noexec, nosuid, nodev. */
   readonly options: readonly string[];
 }

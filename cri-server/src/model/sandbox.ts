@@ -52,7 +52,8 @@ export interface SandboxConfig {
  *        │           └──────(monitor or reboot lost it)──> notready
  *        └──(failed: rolled back)──> (gone), or unknown when an undo step failed
  *
- * `creating` and `unknown` are shown to clients as NOTREADY; `removing` is not shown at all.
+ * `stopping` and `unknown` are shown to clients as NOTREADY; `creating` and `removing` are not shown at all: of the one nobody
+ * was told yet, and the kubelet would collect it as garbage; the other is gone.
  */
 export type SandboxPhase = "creating" | "ready" | "stopping" | "notready" | "removing" | "unknown";
 
@@ -69,6 +70,10 @@ export interface SandboxStatus {
   readonly bootId: string;
   /** Why it is not ready, for people. */
   readonly reason?: string;
+  /** The network may be attached; missing when it is not, or no longer. */
+  readonly attached?: true;
+  /** Cgroup directories that were made for it (and for the others below them), deepest last. */
+  readonly cgroupDirs?: readonly string[];
 }
 
 export interface ProcessIdentity {

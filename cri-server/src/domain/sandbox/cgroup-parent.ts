@@ -1,0 +1,45 @@
+import type { Sandbox } from "../../model/sandbox.ts";
+import type { LifecycleDeps } from "../deps.ts";
+
+type Deps = Pick<LifecycleDeps, "cgroups" | "locks" | "objects">;
+
+/** One lock for all: making and removing parents would else race for shared ones such as the default parent. */
+const lockKey = "cgroup parents";
+
+/**
+ * Makes a pod's cgroup parent. Resolves with the directories that belong to Berth: those made now, and those that an
+ * earlier pod below the same parent has made, so that whoever goes last removes them.
+ */
+export async function ensureCgroupParent(deps: Deps, sandbox: Sandbox): Promise<readonly string[]> {
+  return await deps.locks.run(lockKey, async () => {
+    const made = await deps.cgroups.ensureParent(sandbox.cgroupParent);
+    const inherited = others(deps, sandbox).flatMap((other) => other.status.cgroupDirs ?? []);
+    return [...new Set([...inherited, ...made])];
+  });
+}
+
+/** Removes the directories that Berth made for a pod, unless another pod is below the same parent. */
+export async function removeCgroupParent(
+  deps: Deps,
+  sandbox: Sandbox,
+  directories: readonly string[],
+): Promise<void> {
+  if (directories.length === 0) {
+    return;
+  }
+  await deps.locks.run(lockKey, async () => {
+    if (others(deps, sandbox).length === 0) {
+      await deps.cgroups.removeParent(directories);
+    }
+  });
+}
+
+function others(deps: Deps, sandbox: Sandbox): readonly Sandbox[] {
+  const found: Sandbox[] = [];
+  for (const { sandbox: other } of deps.objects.pods()) {
+    if (other.id !== sandbox.id && other.cgroupParent === sandbox.cgroupParent) {
+      found.push(other);
+    }
+  }
+  return found;
+}

@@ -1,0 +1,69 @@
+import type { Monitor } from "../../ports/monitor.ts";
+import { recordExit } from "../container/exit.ts";
+import type { LifecycleDeps } from "../deps.ts";
+import type { PodEntry } from "../objects.ts";
+import { nextSandboxStatus } from "./transition.ts";
+
+type Deps = Pick<LifecycleDeps, "store" | "events" | "log" | "cgroups" | "background" | "clock" | "storage">;
+
+/** Connects a pod to its monitor: exits are recorded, and its loss ends the pod. */
+export function watchMonitor(deps: Deps, pod: PodEntry, monitor: Monitor): void {
+  pod.monitor = monitor;
+  monitor.onExit((exit) => {
+    for (const entry of pod.containers.values()) {
+      if (entry.container.id === exit.containerId) {
+        recordExit(deps, entry, exit);
+      }
+    }
+  });
+  monitor.onLost(() => {
+    loseMonitor(deps, pod).catch((error: unknown) => {
+      deps.log.error({ err: error, sandbox: pod.sandbox.id }, "a lost monitor could not be dealt with");
+    });
+  });
+}
+
+const lostReason = "MonitorLost";
+/** As after SIGKILL, which is what the containers get. */
+const lostExitCode = 137;
+
+/**
+ * The pod's monitor is gone. Whatever it supervised is killed, so that nothing runs that nobody owns, and reported with
+ * what its exit files say, else as killed.
+ */
+export async function loseMonitor(deps: Deps, pod: PodEntry): Promise<void> {
+  const { id, status } = pod.sandbox;
+  pod.monitor = undefined;
+  if (status.phase === "removing" || status.phase === "creating") {
+    return;
+  }
+  deps.log.error({ sandbox: id }, "the pod's monitor is gone; its processes are killed");
+  for (const entry of pod.containers.values()) {
+    const { phase } = entry.container.status;
+    if (phase !== "running" && phase !== "created") {
+      continue;
+    }
+    await deps.cgroups.killAll(entry.container.cgroupPath);
+    const exit = (await deps.storage.readExit(entry.container.id)) ?? {
+      containerId: entry.container.id,
+      exitCode: lostExitCode,
+      oomKilled: false,
+      startedAt: phase === "running" ? startedAtOf(entry.container.status) : 0n,
+      finishedAt: deps.clock.now(),
+    };
+    recordExit(deps, entry, exit, {
+      reason: lostReason,
+      message: "the pod's monitor ended unexpectedly, and its processes were killed",
+    });
+  }
+  pod.sandbox = {
+    ...pod.sandbox,
+    status: nextSandboxStatus(pod.sandbox.status, { kind: "lost", reason: lostReason }),
+  };
+  await deps.store.putSandbox(pod.sandbox);
+  deps.events.publish("stopped", id, pod);
+}
+
+function startedAtOf(status: { readonly phase: string; readonly startedAt?: bigint }): bigint {
+  return status.startedAt ?? 0n;
+}
