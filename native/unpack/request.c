@@ -11,6 +11,8 @@
  *                                         done BLOB DIFF BYTES ENTRIES DISK INODES IMPLIED SKIPPED
  *                                     or: fail STAGE ERRNO MESSAGE
  *
+ * `into layers` and `sync` instead flushes the file system of the layers, and answers `synced`.
+ *
  * The server writes the blob to a file and says how far it has come: so ranges of a blob may arrive in any order, a broken download
  * goes on where it stopped, and a worker never sees the network. Hanging up cancels.
  */
@@ -94,6 +96,12 @@ void request_read(struct request *request, int connection, int root) {
 		}
 		if (strcmp(line, "go") == 0)
 			break;
+		if (strcmp(line, "sync") == 0) {
+			if (request->target < 0 || syncfs(request->target) < 0)
+				fail("sync", request->target < 0 ? 0 : errno, "the layers");
+			reply("synced\n");
+			_exit(0);
+		}
 		if ((value = after(line, "blob")))
 			request->blob = open_inside(root, value, O_RDONLY | O_NOFOLLOW);
 		else if ((value = after(line, "into")))

@@ -33,3 +33,14 @@ export interface ImageLease {
   readonly passwd: Buffer;
   readonly group: Buffer;
 }
+
+/** A parsed image name (the grammar of the distribution project's reference package, which every client follows). */
+export interface ImageReference {
+  /** Host and port, as names are shown: docker.io. */
+  readonly registry: string;
+  /** library/busybox. */
+  readonly repository: string;
+  /** "" when a digest is given: a digest says all. */
+  readonly tag: string;
+  readonly digest: Digest | undefined;
+}

@@ -1,0 +1,62 @@
+import { join } from "node:path";
+import type { Config } from "./config/config.ts";
+import { createImages } from "./domain/image/images.ts";
+import { manifestTypes, type Platform } from "./domain/image/manifest.ts";
+import { Unpacker } from "./effects/layer/unpacker.ts";
+import { credentialsKey } from "./effects/registry/auth.ts";
+import { HttpRegistry } from "./effects/registry/registry.ts";
+import { FileImageStore } from "./effects/store/image-store.ts";
+import type { Clock } from "./ports/clock.ts";
+import type { Images } from "./ports/images.ts";
+import type { Logger } from "./ports/logger.ts";
+import type { MonitorHost } from "./ports/monitor.ts";
+
+/** The parts of a server that the image service is made of. */
+export interface ImagesParts {
+  readonly config: Pick<Config, "root" | "state" | "nativeDir" | "registry">;
+  readonly host: Pick<MonitorHost, "readImageFiles" | "removeTrees">;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** A layer larger than this, or with more files, is taken for an attack. */
+const layerLimits = { maxBytes: 256 * 1024 ** 3, maxEntries: 4_000_000 };
+
+/** Wires the image service. */
+export function composeImages({ config, host, clock, log }: ImagesParts): Images {
+  const unpacker = new Unpacker({
+    program: join(config.nativeDir, "berth-unpack"),
+    socket: join(config.state, "unpack.sock"),
+    imagesDir: join(config.root, "images"),
+    layersDir: join(config.root, "layers"),
+    log,
+  });
+  return createImages({
+    registry: new HttpRegistry({
+      certsDir: config.registry.certsDir,
+      stallTimeoutSeconds: config.registry.stallTimeoutSeconds,
+      manifestTypes: [...manifestTypes.index, ...manifestTypes.image],
+      log,
+    }),
+    store: new FileImageStore({
+      root: config.root,
+      unpacker,
+      limits: layerLimits,
+      removeTrees: async (paths) => await host.removeTrees(paths),
+      log,
+    }),
+    platform: hostPlatform(),
+    maxConcurrentDownloads: config.registry.maxConcurrentDownloads,
+    pinned: config.registry.pinned,
+    credentialsKey,
+    readImageFiles: async (dirs, paths, maxBytes) => await host.readImageFiles(dirs, paths, maxBytes),
+    clock,
+    log,
+  });
+}
+
+/** This machine as images name it (GOOS and GOARCH). */
+function hostPlatform(): Platform {
+  const arm = process.arch === "arm64";
+  return { os: "linux", architecture: arm ? "arm64" : "amd64", variant: arm ? "v8" : "" };
+}

@@ -1,0 +1,176 @@
+import { BerthError } from "../../errors/berth-error.ts";
+import type { Digest } from "../../model/ids.ts";
+import type { ImageStore, LayerIntake, StoredLayer, UnpackResult } from "../../ports/image-store.ts";
+import type { Logger } from "../../ports/logger.ts";
+import type { Descriptor, Repository } from "../../ports/registry.ts";
+import { SharedWork } from "./shared-work.ts";
+import { Slots } from "./slots.ts";
+
+/** How often a layer is fetched anew, from its first byte, when what came was not what its digest promises. */
+const maxWrongContent = 2;
+
+export interface LayerPoolDeps {
+  readonly store: ImageStore;
+  readonly log: Logger;
+  readonly maxConcurrentDownloads: number;
+}
+
+export interface LayerRequest {
+  readonly descriptor: Descriptor;
+  /** Known only when the configuration has come; the download does not wait for it. */
+  readonly diffId: Promise<Digest>;
+  readonly repository: Repository;
+}
+
+/** The unpacked layers, shared by all images; each is fetched and unpacked once however many pulls ask for it. */
+export class LayerPool {
+  readonly #deps: LayerPoolDeps;
+  readonly #layers = new Map<Digest, StoredLayer>();
+  readonly #byBlob = new Map<Digest, Digest>();
+  readonly #holds = new Map<Digest, number>();
+  readonly #flights = new SharedWork<StoredLayer>();
+  readonly #slots: Slots;
+  #bytes = 0;
+  #inodes = 0;
+
+  constructor(deps: LayerPoolDeps) {
+    this.#deps = deps;
+    this.#slots = new Slots(deps.maxConcurrentDownloads);
+  }
+
+  /** Of everything in the pool: unpacked files and compressed blobs. */
+  get usage(): { readonly bytes: number; readonly inodes: number } {
+    return { bytes: this.#bytes, inodes: this.#inodes };
+  }
+
+  get(diffId: Digest): StoredLayer | undefined {
+    return this.#layers.get(diffId);
+  }
+
+  add(layer: StoredLayer): void {
+    if (this.#layers.has(layer.diffId)) {
+      return;
+    }
+    this.#layers.set(layer.diffId, layer);
+    this.#byBlob.set(layer.blob, layer.diffId);
+    this.#bytes += layer.bytes + layer.blobBytes;
+    this.#inodes += layer.inodes + 2;
+  }
+
+  /** Makes sure that a layer is there, and holds it: `drop` has to follow. */
+  async ensure(request: LayerRequest, signal: AbortSignal): Promise<StoredLayer> {
+    const { descriptor } = request;
+    const known = this.#byBlob.get(descriptor.digest);
+    if (known !== undefined) {
+      const wanted = await request.diffId;
+      // Looked up again after the wait, and held in the same turn.
+      const layer = this.#layers.get(wanted);
+      if (layer !== undefined) {
+        this.#hold(wanted);
+        return layer;
+      }
+    }
+    const layer = await this.#flights.run(
+      descriptor.digest,
+      signal,
+      async (flight) => await this.#slots.run(flight, async () => await this.#fetch(request, flight)),
+    );
+    const wanted = await request.diffId;
+    if (layer.diffId !== wanted) {
+      throw wrongDiffId(descriptor, layer.diffId, wanted);
+    }
+    this.#hold(wanted);
+    return layer;
+  }
+
+  #hold(diffId: Digest): void {
+    this.#holds.set(diffId, (this.#holds.get(diffId) ?? 0) + 1);
+  }
+
+  drop(diffId: Digest): void {
+    const left = (this.#holds.get(diffId) ?? 0) - 1;
+    if (left > 0) {
+      this.#holds.set(diffId, left);
+    } else {
+      this.#holds.delete(diffId);
+    }
+  }
+
+  async #fetch(request: LayerRequest, signal: AbortSignal): Promise<StoredLayer> {
+    for (let attempt = 1; ; attempt++) {
+      const intake = await this.#deps.store.takeIn(request.descriptor);
+      try {
+        const result = await receive(request, intake, signal);
+        const present = this.#layers.get(result.diffId);
+        if (present !== undefined) {
+          await intake.abandon(false);
+          return present;
+        }
+        const layer = await intake.commit(result);
+        this.add(layer);
+        return layer;
+      } catch (error) {
+        const wrong = error instanceof BerthError && error.code === "pull-failed";
+        const full = error instanceof BerthError && error.code === "resource-exhausted";
+        await intake.abandon(!wrong && !full);
+        if (!wrong || attempt > maxWrongContent || signal.aborted || error.message.includes("unauthorized")) {
+          throw error;
+        }
+        this.#deps.log.warn(
+          { digest: request.descriptor.digest, err: error },
+          "a layer is fetched again from its start",
+        );
+      }
+    }
+  }
+
+  /** Removes these layers, but those that are still needed or held. */
+  async collect(diffIds: Iterable<Digest>, needed: (diffId: Digest) => boolean): Promise<void> {
+    for (const diffId of diffIds) {
+      const layer = this.#layers.get(diffId);
+      if (layer === undefined || needed(diffId) || this.#holds.has(diffId)) {
+        continue;
+      }
+      this.#layers.delete(diffId);
+      this.#byBlob.delete(layer.blob);
+      this.#bytes -= layer.bytes + layer.blobBytes;
+      this.#inodes -= layer.inodes + 2;
+      await this.#deps.store.removeLayer(layer);
+    }
+  }
+}
+
+async function receive(
+  request: LayerRequest,
+  intake: LayerIntake,
+  signal: AbortSignal,
+): Promise<UnpackResult> {
+  const { descriptor, repository } = request;
+  // A hostile or broken archive ends the download as soon as it is seen; a failed download ends the unpacking by abandon().
+  const stop = new AbortController();
+  const both = AbortSignal.any([signal, stop.signal]);
+  const downloaded = repository.download(descriptor, intake, both);
+  const unpacked = intake.unpacked.catch((error: unknown) => {
+    stop.abort(error);
+    throw error;
+  });
+  const [, result] = await Promise.all([downloaded, unpacked]);
+  if (result.blob !== descriptor.digest) {
+    throw new BerthError(
+      "pull-failed",
+      `layer ${descriptor.digest}: what came has the digest ${result.blob}`,
+    );
+  }
+  const wanted = await request.diffId;
+  if (result.diffId !== wanted) {
+    throw wrongDiffId(descriptor, result.diffId, wanted);
+  }
+  return result;
+}
+
+function wrongDiffId({ digest }: Descriptor, found: Digest, wanted: Digest): BerthError {
+  return new BerthError(
+    "pull-failed",
+    `layer ${digest} is ${found} uncompressed; the image's configuration says ${wanted}`,
+  );
+}

@@ -1,0 +1,118 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { BerthError } from "../../errors/berth-error.ts";
+import type { ImageReference } from "../../model/image.ts";
+import type { PullAuth } from "../../ports/images.ts";
+import type { Logger } from "../../ports/logger.ts";
+import type { Registry, Repository } from "../../ports/registry.ts";
+import { TokenCache } from "./auth.ts";
+import { HostClient } from "./host-client.ts";
+import { defaultServer, hostsWithout, parseHosts, type RegistryHost } from "./hosts-toml.ts";
+import { HttpRepository } from "./repository.ts";
+import { readTls, Transport } from "./transport.ts";
+
+export interface HttpRegistryOptions {
+  readonly certsDir: string;
+  readonly stallTimeoutSeconds: number;
+  readonly manifestTypes: readonly string[];
+  readonly log: Logger;
+}
+
+/** Registries over HTTP, configured by hosts.toml files that are read afresh for each pull. */
+export class HttpRegistry implements Registry {
+  readonly #options: HttpRegistryOptions;
+  readonly #transport = new Transport();
+  readonly #tokens = new TokenCache();
+
+  constructor(options: HttpRegistryOptions) {
+    this.#options = options;
+  }
+
+  async repository(reference: ImageReference, auth: PullAuth | undefined): Promise<Repository> {
+    const { stallTimeoutSeconds, manifestTypes, log } = this.#options;
+    const { hosts, directory } = await this.#configured(reference.registry);
+    const home = new URL(defaultServer(reference.registry)).host;
+    const clients = await Promise.all(
+      hosts.map(async (host) => {
+        const name = new URL(host.baseUrl).host;
+        return new HostClient({
+          transport: this.#transport,
+          tokens: this.#tokens,
+          host,
+          tls: await this.#tls(host, directory, reference.registry),
+          repository: reference.repository,
+          namespace: name === home ? "" : reference.registry,
+          auth: suits(auth, name, reference.registry) ? auth : undefined,
+          answerTimeoutMs: stallTimeoutSeconds * 1000,
+        });
+      }),
+    );
+    const name = `${reference.registry}/${reference.repository}`;
+    return new HttpRepository({
+      name,
+      hosts: clients,
+      manifestTypes,
+      stallMs: stallTimeoutSeconds * 1000,
+      log,
+    });
+  }
+
+  async #tls(
+    host: RegistryHost,
+    directory: string,
+    registry: string,
+  ): Promise<Awaited<ReturnType<typeof readTls>>> {
+    try {
+      return await readTls(host, directory);
+    } catch (cause) {
+      const message = cause instanceof Error ? cause.message : String(cause);
+      throw new BerthError(
+        "pull-failed",
+        `registry ${registry}: a file of hosts.toml can't be read: ${message}`,
+        { cause },
+      );
+    }
+  }
+
+  async #configured(registry: string): Promise<{ hosts: readonly RegistryHost[]; directory: string }> {
+    for (const name of [registry, "_default"]) {
+      const directory = join(this.#options.certsDir, name);
+      const path = join(directory, "hosts.toml");
+      let text: string;
+      try {
+        text = await readFile(path, "utf8");
+      } catch (error) {
+        if (
+          error instanceof Error &&
+          "code" in error &&
+          (error.code === "ENOENT" || error.code === "ENOTDIR")
+        ) {
+          continue;
+        }
+        throw new BerthError("pull-failed", `${path} can't be read`, { cause: error });
+      }
+      try {
+        return { hosts: parseHosts(text, registry), directory };
+      } catch (cause) {
+        const message = cause instanceof Error ? cause.message : String(cause);
+        throw new BerthError("pull-failed", `${path}: ${message}`, { cause });
+      }
+    }
+    return { hosts: hostsWithout(registry), directory: this.#options.certsDir };
+  }
+
+  async close(): Promise<void> {
+    this.#transport.close();
+  }
+}
+
+/** Credentials that name a server are for that one alone; the others go to every host of the registry. */
+function suits(auth: PullAuth | undefined, host: string, registry: string): boolean {
+  const address = auth?.serverAddress ?? "";
+  if (address === "") {
+    return true;
+  }
+  const named = URL.parse(/^https?:\/\//.test(address) ? address : `https://${address}`)?.host;
+  const hub = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+  return named === host || named === registry || (registry === "docker.io" && hub.includes(named ?? ""));
+}

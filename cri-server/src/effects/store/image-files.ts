@@ -1,0 +1,78 @@
+import { open, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { Digest } from "../../model/ids.ts";
+
+/** Where everything of images lies below the root directory. */
+export class ImageFiles {
+  readonly images: string;
+  readonly layers: string;
+  readonly records: string;
+  readonly blobs: string;
+  readonly ingest: string;
+  readonly layerRecords: string;
+  readonly trash: string;
+
+  constructor(root: string) {
+    this.images = join(root, "images");
+    this.layers = join(root, "layers");
+    this.records = join(this.images, "records");
+    this.blobs = join(this.images, "blobs", "sha256");
+    this.ingest = join(this.images, "ingest");
+    this.layerRecords = join(this.layers, "records");
+    this.trash = join(this.layers, "trash");
+  }
+
+  blob(digest: Digest): string {
+    return join(this.blobs, hex(digest));
+  }
+
+  /** Short, so that 128 of them fit into the one page that old kernels take as mount options. */
+  layer(diffId: Digest): string {
+    return join(this.layers, layerKey(diffId));
+  }
+
+  layerRecord(diffId: Digest): string {
+    return join(this.layerRecords, `${layerKey(diffId)}.json`);
+  }
+
+  image(id: string): string {
+    return join(this.records, `${id.slice("sha256:".length)}.json`);
+  }
+}
+
+export function hex(digest: Digest): string {
+  return digest.slice("sha256:".length);
+}
+
+export function layerKey(diffId: Digest): string {
+  return hex(diffId).slice(0, 24);
+}
+
+/** Makes names in a directory durable. */
+export async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Replaces a file: after a power cut there is the old one or the new one. Both content and name are durable when resolved. */
+export async function replaceFile(path: string, content: string): Promise<void> {
+  const temporary = `${path}.new`;
+  try {
+    const handle = await open(temporary, "w", 0o600);
+    try {
+      await handle.writeFile(content);
+      await handle.datasync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncDirectory(dirname(path));
+}

@@ -1,0 +1,144 @@
+import { constants } from "node:fs";
+import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { LayerIntake, StoredLayer, UnpackResult } from "../../ports/image-store.ts";
+import type { Descriptor } from "../../ports/registry.ts";
+import type { Unpacker, UnpackJob } from "../layer/unpacker.ts";
+import { hex, type ImageFiles } from "./image-files.ts";
+
+/** The most that a download is ever ahead of its first gap; what an earlier run left is trusted up to that. */
+export const downloadWindow = 32 * 1024 * 1024;
+
+export interface IntakeLimits {
+  readonly maxBytes: number;
+  readonly maxEntries: number;
+}
+
+let counter = 0;
+
+/** Opens the file for a layer's blob and starts to unpack what is in it already. */
+export async function startIntake(
+  files: ImageFiles,
+  unpacker: Unpacker,
+  descriptor: Descriptor,
+  limits: IntakeLimits,
+  publish: (result: UnpackResult, directory: string) => Promise<StoredLayer>,
+): Promise<LayerIntake> {
+  counter += 1;
+  const name = `${hex(descriptor.digest)}.part`;
+  const path = join(files.ingest, name);
+  const into = join("tmp", `${hex(descriptor.digest).slice(0, 24)}-${counter}`);
+  const directory = join(files.layers, into);
+  await mkdir(directory, { mode: 0o755 });
+  const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  const { size } = await handle.stat();
+  const have =
+    size === descriptor.size ? size : Math.max(0, Math.min(size, descriptor.size) - downloadWindow);
+  if (have < size) {
+    await handle.truncate(have);
+  }
+  const job = unpacker.unpack({ blob: join("ingest", name), into, ...limits });
+  return new Intake({
+    path,
+    directory,
+    handle,
+    descriptor,
+    have,
+    job,
+    publish,
+    target: files.blob(descriptor.digest),
+  });
+}
+
+interface IntakeParts {
+  readonly path: string;
+  readonly directory: string;
+  readonly target: string;
+  readonly handle: FileHandle;
+  readonly descriptor: Descriptor;
+  readonly have: number;
+  readonly job: UnpackJob;
+  readonly publish: (result: UnpackResult, directory: string) => Promise<StoredLayer>;
+}
+
+class Intake implements LayerIntake {
+  readonly have: number;
+  readonly unpacked: Promise<UnpackResult>;
+  readonly #parts: IntakeParts;
+  /** Written runs behind the first gap, by where they start. */
+  readonly #ahead = new Map<number, number>();
+  #contiguous: number;
+  #synced: Promise<void> | undefined;
+
+  constructor(parts: IntakeParts) {
+    this.#parts = parts;
+    this.have = parts.have;
+    this.#contiguous = parts.have;
+    this.unpacked = parts.job.done;
+    this.#announce();
+  }
+
+  async write(chunks: readonly Buffer[], position: number): Promise<void> {
+    let length = 0;
+    for (const chunk of chunks) {
+      length += chunk.length;
+    }
+    const { bytesWritten } = await this.#parts.handle.writev(chunks, position);
+    if (bytesWritten !== length) {
+      // A regular file takes less than it was given only when the disk is full; the next write says so.
+      await this.#parts.handle.write(
+        Buffer.concat(chunks),
+        bytesWritten,
+        length - bytesWritten,
+        position + bytesWritten,
+      );
+    }
+    this.#ahead.set(position, position + length);
+    for (
+      let end = this.#ahead.get(this.#contiguous);
+      end !== undefined;
+      end = this.#ahead.get(this.#contiguous)
+    ) {
+      this.#ahead.delete(this.#contiguous);
+      this.#contiguous = end;
+    }
+    this.#announce();
+  }
+
+  #announce(): void {
+    const { job, descriptor, handle } = this.#parts;
+    if (this.#contiguous < descriptor.size) {
+      job.have(this.#contiguous);
+      return;
+    }
+    job.end(descriptor.size);
+    // On its way to the disk while the rest is still being unpacked.
+    this.#synced ??= handle.datasync();
+    this.#synced.catch(() => {});
+  }
+
+  async commit(result: UnpackResult): Promise<StoredLayer> {
+    const { handle, path, target, directory, publish } = this.#parts;
+    try {
+      await (this.#synced ?? handle.datasync());
+    } finally {
+      await handle.close();
+    }
+    await rename(path, target);
+    return await publish(result, directory);
+  }
+
+  async abandon(keepBlob: boolean): Promise<void> {
+    const { handle, path, directory, job } = this.#parts;
+    job.cancel();
+    await this.#synced?.catch(() => {});
+    if (keepBlob && this.#contiguous > 0) {
+      await handle.truncate(this.#contiguous);
+      await handle.close();
+    } else {
+      await handle.close();
+      await rm(path, { force: true });
+    }
+    await rm(directory, { recursive: true, force: true });
+  }
+}

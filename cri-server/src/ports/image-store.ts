@@ -1,0 +1,84 @@
+import type { Digest, ImageId } from "../model/ids.ts";
+import type { BlobSink, Descriptor } from "./registry.ts";
+
+/** One layer as an image lists it. */
+export interface StoredLayerRef {
+  readonly descriptor: Descriptor;
+  readonly diffId: Digest;
+}
+
+/** The record of one image; with the blobs of its layers it is all that must survive. */
+export interface StoredImage {
+  readonly id: ImageId;
+  /** Canonical names with a tag. */
+  readonly tags: readonly string[];
+  /** Canonical names with a digest. */
+  readonly digests: readonly string[];
+  /** The image manifest and configuration, byte for byte. */
+  readonly manifest: string;
+  readonly manifestType: string;
+  readonly config: string;
+  readonly layers: readonly StoredLayerRef[];
+  /** Nanoseconds since the epoch; decides who has a tag that two images claim. */
+  readonly pulledAt: bigint;
+  /** Removed, but in use by a container: invisible until that ends. */
+  readonly removed: boolean;
+}
+
+/** An unpacked layer. */
+export interface StoredLayer {
+  readonly diffId: Digest;
+  /** The compressed blob that it came from. */
+  readonly blob: Digest;
+  readonly blobBytes: number;
+  /** On disk, in whole blocks. */
+  readonly bytes: number;
+  readonly inodes: number;
+}
+
+export interface LoadedImages {
+  readonly images: readonly StoredImage[];
+  readonly layers: readonly StoredLayer[];
+}
+
+export interface UnpackResult {
+  readonly blob: Digest;
+  readonly diffId: Digest;
+  /** Of the uncompressed archive. */
+  readonly bytes: number;
+  readonly entries: number;
+  readonly diskBytes: number;
+  readonly inodes: number;
+  /** Directories that the archive used but did not describe. */
+  readonly impliedDirectories: number;
+  /** Extended attributes that were left out. */
+  readonly skippedAttributes: number;
+}
+
+/** A layer on its way in: what is written is hashed, decompressed and unpacked as it comes. */
+export interface LayerIntake extends BlobSink {
+  /** Settles when the last byte is unpacked, or earlier with the reason why it can't be. Nothing is visible yet. */
+  readonly unpacked: Promise<UnpackResult>;
+  /** Makes blob and directory a part of the store. The blob is durable then. */
+  commit(result: UnpackResult): Promise<StoredLayer>;
+  /** Drops the directory; with `keepBlob` what has arrived of the blob stays for the next attempt. */
+  abandon(keepBlob: boolean): Promise<void>;
+}
+
+/** Everything of images that is on disk. */
+export interface ImageStore {
+  /** Reads the records; drops unfinished work and what is damaged, and says so in the log. */
+  load(): Promise<LoadedImages>;
+  /** Durable when resolved. */
+  putImage(image: StoredImage): Promise<void>;
+  /** Durable when resolved. */
+  deleteImage(id: ImageId): Promise<void>;
+  /** Starts to take in a layer, from where an earlier attempt ended. */
+  takeIn(descriptor: Descriptor): Promise<LayerIntake>;
+  layerDir(diffId: Digest): string;
+  /** Invisible at once; the space is freed behind. */
+  removeLayer(layer: StoredLayer): Promise<void>;
+  /** An existing directory on the file system of the images. */
+  readonly mountpoint: string;
+  close(): Promise<void>;
+}
