@@ -8,7 +8,7 @@
 #include "child/job.h"
 #include "child/sys.h"
 
-/* The host's /proc and /dev/null as they are before anything of a container can be in the way (CVE-2025-31133, -52881). */
+/* The host's /proc and /dev/null as they are before anything of a container can be in the way (CVE-2025-52881). */
 void host_handles(struct job *job)
 {
 	struct statfs fs;

@@ -77,6 +77,9 @@ static int new_fs(const struct op *op)
 
 	if (context < 0)
 		fail("mount", errno, "%s on %s", name, op->target);
+	/* What /proc/mounts and df show first; programs look for "proc" and "tmpfs" there. */
+	if (fsconfig(context, FSCONFIG_SET_STRING, "source", name, 0) < 0)
+		fail("mount", errno, "%s on %s", name, op->target);
 	for (uint32_t i = 0; i < op->options.count; i++) {
 		const char *key, *value;
 		int result;

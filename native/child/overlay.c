@@ -31,7 +31,7 @@ static int by_context(const struct list *lower, const struct rootfs_plan *writab
 {
 	int context = fsopen("overlay", FSOPEN_CLOEXEC), mount = -1, error;
 	struct reader items = lower->items;
-	int bad = context < 0;
+	int bad = context < 0 || set(context, "source", "overlay") < 0;
 
 	for (uint32_t i = 0; i < lower->count && !bad; i++)
 		bad = set(context, "lowerdir+", text_next(&items)) < 0;

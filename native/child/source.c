@@ -188,8 +188,47 @@ static int open_image(struct job *job, const struct op *op)
 	return tree;
 }
 
+static void node_failed(const struct op *op)
+{
+	fail("device", errno, "%s (%c %u:%u)", op->target, op->type, op->major, op->minor);
+}
+
+static void make_node(int nodes, uint32_t index, const struct op *op)
+{
+	mode_t kind = op->type == 'c' ? S_IFCHR : op->type == 'b' ? S_IFBLK : S_IFIFO;
+	char name[16];
+
+	snprintf(name, sizeof name, "%u", index);
+	if (mknodat(nodes, name, kind | op->mode, op->type == 'p' ? 0 : makedev(op->major, op->minor)) < 0 ||
+	    ((op->uid != 0 || op->gid != 0) && fchownat(nodes, name, op->uid, op->gid, AT_SYMLINK_NOFOLLOW) < 0))
+		node_failed(op);
+}
+
+static void open_node(int nodes, uint32_t index, const struct op *op)
+{
+	char name[16];
+
+	snprintf(name, sizeof name, "%u", index);
+	trees[index] = sys_copy_tree(nodes, name, AT_SYMLINK_NOFOLLOW);
+	if (trees[index] < 0)
+		node_failed(op);
+}
+
+static void each_device(struct job *job, int nodes, void (*does)(int, uint32_t, const struct op *))
+{
+	struct reader items = job->launch->ops.items;
+
+	for (uint32_t i = 0; i < job->launch->ops.count; i++) {
+		struct op op;
+
+		op_next(&items, &op);
+		if (op.kind == ROOT_OP_DEVICE)
+			does(nodes, i, &op);
+	}
+}
+
 /* A user namespace may not make device nodes. These are made by the host in a file system of their own, and bound. */
-static int make_nodes(struct job *job)
+static void open_nodes(struct job *job)
 {
 	int context = fsopen("tmpfs", FSOPEN_CLOEXEC), tree = -1;
 	struct mount_attr idmap = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)job->ns.user};
@@ -198,28 +237,14 @@ static int make_nodes(struct job *job)
 	    fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 || (tree = fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID)) < 0)
 		fail("device", errno, "a file system for device nodes");
 	close(context);
+	each_device(job, tree, make_node);
 	/* Without it (tmpfs before 6.3) the nodes belong to nobody, and work by their mode. */
 	if (sys_set_mount(tree, 0, &idmap) < 0 && errno != EINVAL)
 		fail("device", errno, "idmap device nodes");
 	if (sys_attach_at(tree, job->launch->rootfs.work) < 0)
 		fail("device", errno, "attach device nodes");
-	return tree;
-}
-
-static int open_node(int nodes, uint32_t index, const struct op *op)
-{
-	mode_t kind = op->type == 'c' ? S_IFCHR : op->type == 'b' ? S_IFBLK : S_IFIFO;
-	char name[16];
-	int tree;
-
-	snprintf(name, sizeof name, "%u", index);
-	if (mknodat(nodes, name, kind | op->mode, op->type == 'p' ? 0 : makedev(op->major, op->minor)) < 0 ||
-	    ((op->uid != 0 || op->gid != 0) && fchownat(nodes, name, op->uid, op->gid, AT_SYMLINK_NOFOLLOW) < 0))
-		fail("device", errno, "%s (%c %u:%u)", op->target, op->type, op->major, op->minor);
-	tree = sys_copy_tree(nodes, name, AT_SYMLINK_NOFOLLOW);
-	if (tree < 0)
-		fail("device", errno, "%s (%c %u:%u)", op->target, op->type, op->major, op->minor);
-	return tree;
+	each_device(job, tree, open_node);
+	close(tree);
 }
 
 static void open_pass(struct job *job, int images)
@@ -236,23 +261,24 @@ static void open_pass(struct job *job, int images)
 	}
 }
 
-static void open_nodes(struct job *job)
+/* The upper can't be idmapped: overlay makes files there as its mounter, the host's root, which the map doesn't know. It
+ * holds the mapped ids as they are, and its own owner is what "/" shows. The server makes it as root; who is root in the
+ * user namespace is read off an idmapped copy. */
+static void give_upper(struct job *job, const char *upper)
 {
-	struct reader items = job->launch->ops.items;
-	int nodes = -1;
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)job->ns.user};
+	int tree = sys_copy_tree(AT_FDCWD, upper, 0);
+	struct stat about;
 
-	for (uint32_t i = 0; i < job->launch->ops.count; i++) {
-		struct op op;
-
-		op_next(&items, &op);
-		if (op.kind != ROOT_OP_DEVICE)
-			continue;
-		if (nodes < 0)
-			nodes = make_nodes(job);
-		trees[i] = open_node(nodes, i, &op);
+	if (tree < 0 || fstat(tree, &about) < 0)
+		fail("rootfs", errno, "upper %s", upper);
+	if (about.st_uid == 0 && about.st_gid == 0) {
+		if (sys_set_mount(tree, 0, &attr) < 0 || fstat(tree, &about) < 0)
+			fail("rootfs", errno, "idmap %s", upper);
+		if (chown(upper, about.st_uid, about.st_gid) < 0)
+			fail("rootfs", errno, "give %s to user %u", upper, about.st_uid);
 	}
-	if (nodes >= 0)
-		close(nodes);
+	close(tree);
 }
 
 static void open_rootfs(struct job *job)
@@ -263,10 +289,20 @@ static void open_rootfs(struct job *job)
 	if (job->userns) {
 		for (uint32_t i = 0; i < rootfs->lower.count; i++)
 			sources_idmap_over(job, text_next(&items));
-		sources_idmap_over(job, rootfs->upper);
-		sources_idmap_over(job, rootfs->work);
+		give_upper(job, rootfs->upper);
 	}
 	job->root = overlay_mount(&rootfs->lower, rootfs);
+}
+
+/* What covers masked files is the host's /dev/null, never the image's (CVE-2025-31133). */
+static int copy_null(void)
+{
+	int tree = sys_copy_tree(AT_FDCWD, "/dev/null", 0);
+	struct stat about;
+
+	if (tree < 0 || fstat(tree, &about) < 0 || !S_ISCHR(about.st_mode) || about.st_rdev != makedev(1, 3))
+		fail("mask", tree < 0 ? errno : ENODEV, "the host's /dev/null");
+	return tree;
 }
 
 /* Binds come before the whole tree is made a slave: a copy for BIDIRECTIONAL has to be the host mount's peer. */
@@ -282,7 +318,5 @@ void sources_open(struct job *job)
 	open_pass(job, 1);
 	if (job->userns)
 		open_nodes(job);
-	job->null_tree = sys_copy_tree(job->null, "", AT_EMPTY_PATH);
-	if (job->null_tree < 0)
-		fail("mask", errno, "copy the host's /dev/null");
+	job->null_tree = copy_null();
 }

@@ -1,0 +1,501 @@
+/* A monitor in miniature, so that tests can see what the child code does: makes a container from an encoded plan, runs
+ * execs in it, and prints one JSON object a line. Arguments, in order of use:
+ *   --pod net,ipc,uts,pid,user   makes such namespaces and gives them as the pod's (user: 0 -> 100000, 65536 ids)
+ *   --create FILE                child_create, up to READY
+ *   --program FD                 device program for the next --create
+ *   --start                      lets it exec
+ *   --exec FILE                  child_exec, to the end
+ *   --repeat N                   for the next --exec or --create: N times, prints times
+ *   --run COMMAND                a shell command of the host, INIT set to the container's pid
+ *   --signal N                   to the init
+ *   --wait                       for the init's end */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "child/child.h"
+#include "child/plan.h"
+#include "common/plan_header.h"
+
+enum { OUTPUT_MOST = 1 << 20 };
+
+static struct pod_namespaces pod = {-1, -1, -1, -1, -1};
+static struct child container = {.pid = -1};
+static pid_t init_pid = -1;
+static int terminal = -1;
+
+static void print_text(const char *name, const char *text, size_t length)
+{
+	printf(", \"%s\": \"", name);
+	for (size_t i = 0; i < length; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		if (c == '"' || c == '\\')
+			printf("\\%c", c);
+		else if (c < 32 || c > 126)
+			printf("\\u%04x", c);
+		else
+			putchar(c);
+	}
+	putchar('"');
+}
+
+static void print_failed(const char *event, const struct child_report *report)
+{
+	printf("{\"event\": \"%s\", \"errno\": %d", event, report->error);
+	print_text("stage", report->stage, strlen(report->stage));
+	print_text("text", report->text, strlen(report->text));
+	printf("}\n");
+}
+
+static double now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* One report, with what came along by SCM_RIGHTS; 0 at the end of file. */
+static int next_report(int status, struct child_report *report, int *fd)
+{
+	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
+	struct iovec part = {.iov_base = report, .iov_len = sizeof *report};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	struct pollfd ready = {.fd = status, .events = POLLIN};
+	struct cmsghdr *header;
+	ssize_t length;
+
+	poll(&ready, 1, -1);
+	length = recvmsg(status, &message, MSG_CMSG_CLOEXEC);
+	if (length != sizeof *report)
+		return 0;
+	header = CMSG_FIRSTHDR(&message);
+	if (header != NULL && fd != NULL)
+		memcpy(fd, CMSG_DATA(header), sizeof *fd);
+	return 1;
+}
+
+static int code_of(int status)
+{
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static uint8_t *load(const char *file, size_t *length, uint8_t **whole)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	struct stat about;
+	struct reader r;
+	static struct plan_header header;
+
+	if (fd < 0 || fstat(fd, &about) < 0)
+		exit(98);
+	*whole = malloc((size_t)about.st_size);
+	if (read(fd, *whole, (size_t)about.st_size) != about.st_size)
+		exit(98);
+	close(fd);
+	r = (struct reader){.at = *whole, .left = (size_t)about.st_size};
+	if (!plan_header_read(&r, &header)) {
+		printf("{\"event\": \"bad-header\"}\n");
+		exit(97);
+	}
+	*length = r.left;
+	return (uint8_t *)r.at;
+}
+
+/* Everything up to READY or FAILED. Gives the process's pid, or -1. */
+static pid_t follow(struct child *child, const char *who, int quiet)
+{
+	struct child_report report;
+	pid_t pid = child->pid;
+	char event[40];
+	int got, status;
+
+	while ((got = next_report(child->status, &report, &terminal)) && report.kind == CHILD_PID)
+		pid = report.pid;
+	if (child->intermediate) {
+		waitpid(child->pid, &status, 0);
+		if (pid == child->pid)
+			pid = -1;
+	}
+	if (got && report.kind == CHILD_READY) {
+		if (!quiet) {
+			printf("{\"event\": \"%s-ready\", \"pid\": %d, \"terminal\": %s", who, pid, terminal >= 0 ? "true" : "false");
+			print_text("warning", report.text, strlen(report.text));
+			printf("}\n");
+		}
+		return pid;
+	}
+	snprintf(event, sizeof event, "%s-failed", who);
+	if (got)
+		print_failed(event, &report);
+	else
+		printf("{\"event\": \"%s-died\"}\n", who);
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	return -1;
+}
+
+static size_t drain(int fd, char *to, size_t used)
+{
+	while (used < OUTPUT_MOST) {
+		ssize_t got = read(fd, to + used, OUTPUT_MOST - used);
+
+		if (got <= 0)
+			break;
+		used += (size_t)got;
+	}
+	return used;
+}
+
+/* Reads both to their ends, so that neither fills up. */
+static void collect(int out, int err)
+{
+	char *texts[2] = {malloc(OUTPUT_MOST), malloc(OUTPUT_MOST)};
+	size_t used[2] = {0, 0};
+	struct pollfd fds[2] = {{.fd = out, .events = POLLIN}, {.fd = err, .events = POLLIN}};
+
+	while (fds[0].fd >= 0 || fds[1].fd >= 0) {
+		poll(fds, 2, -1);
+		for (int i = 0; i < 2; i++) {
+			char byte[4096];
+			ssize_t got;
+
+			if (fds[i].fd < 0 || !fds[i].revents)
+				continue;
+			got = read(fds[i].fd, byte, sizeof byte);
+			if (got > 0 && used[i] + (size_t)got < OUTPUT_MOST) {
+				memcpy(texts[i] + used[i], byte, (size_t)got);
+				used[i] += (size_t)got;
+			} else if (got <= 0 && errno != EAGAIN) {
+				fds[i].fd = -1;
+			} else if (got == 0) {
+				fds[i].fd = -1;
+			}
+		}
+	}
+	print_text("out", texts[0], used[0]);
+	print_text("err", texts[1], used[1]);
+	free(texts[0]);
+	free(texts[1]);
+}
+
+static int by_size(const void *a, const void *b)
+{
+	double d = *(const double *)a - *(const double *)b;
+
+	return d < 0 ? -1 : d > 0;
+}
+
+static void print_times(const char *who, double *times, int n)
+{
+	qsort(times, (size_t)n, sizeof *times, by_size);
+	printf("{\"event\": \"%s-times\", \"n\": %d, \"min\": %.3f, \"p50\": %.3f, \"p90\": %.3f, \"max\": %.3f}\n", who, n, times[0],
+	       times[n / 2], times[n * 9 / 10], times[n - 1]);
+}
+
+static pid_t create_once(const uint8_t *plan, size_t length, int program, int quiet)
+{
+	struct child_report failed;
+	pid_t pid;
+
+	terminal = -1;
+	if (child_create(&pod, plan, length, program, &container, &failed) < 0) {
+		print_failed("create-failed", &failed);
+		return -1;
+	}
+	pid = follow(&container, "create", quiet);
+	if (pid < 0)
+		child_discard_cgroups(plan, length, &container);
+	return pid;
+}
+
+static void close_container(void)
+{
+	close(container.status);
+	close(container.pidfd);
+	if (container.out >= 0) {
+		close(container.out);
+		close(container.err);
+	}
+	if (container.in >= 0)
+		close(container.in);
+}
+
+/* The mark of a volatile overlay, which a second mount of the same directories is refused for. */
+static void forget_volatile(const uint8_t *bytes, size_t length)
+{
+	struct launch_plan plan;
+	const char *wrong;
+	char path[4200];
+
+	if (plan_decode_launch(bytes, length, &plan, &wrong) < 0)
+		return;
+	snprintf(path, sizeof path, "%s/work/incompat/volatile/dirty", plan.rootfs.work);
+	unlink(path);
+	*strrchr(path, '/') = '\0';
+	rmdir(path);
+}
+
+static void create(const char *file, int program, int repeat)
+{
+	size_t length;
+	uint8_t *whole, *plan = load(file, &length, &whole);
+	double *times = calloc((size_t)repeat + 1, sizeof *times);
+
+	for (int i = 0; i < repeat; i++) {
+		double start = now_ms();
+		int status;
+
+		init_pid = create_once(plan, length, program, repeat > 1);
+		times[i] = now_ms() - start;
+		if (repeat > 1 && init_pid > 0) {
+			kill(init_pid, SIGKILL);
+			waitpid(init_pid, &status, 0);
+			close_container();
+			forget_volatile(plan, length);
+			child_discard_cgroups(plan, length, &container);
+		}
+	}
+	if (repeat > 1)
+		print_times("create", times, repeat);
+	free(times);
+	free(whole);
+}
+
+static void start(void)
+{
+	struct child_report report;
+	double before = now_ms();
+
+	if (send(container.status, "s", 1, MSG_NOSIGNAL) != 1) {
+		printf("{\"event\": \"start-lost\"}\n");
+		return;
+	}
+	if (next_report(container.status, &report, NULL))
+		print_failed("start-failed", &report);
+	else
+		printf("{\"event\": \"started\", \"ms\": %.3f}\n", now_ms() - before);
+}
+
+static int exec_once(const uint8_t *plan, size_t length, int quiet)
+{
+	struct child_report report;
+	struct child made;
+	int out[2], err[2], status = 0, pidfd = (int)syscall(SYS_pidfd_open, init_pid, 0);
+	pid_t pid;
+
+	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0)
+		exit(98);
+	terminal = -1;
+	if (child_exec(&pod, init_pid, pidfd, plan, length, &(struct child_stdio){-1, out[1], err[1]}, &made, &report) < 0) {
+		print_failed("exec-failed", &report);
+		close(pidfd);
+		return -1;
+	}
+	close(out[1]);
+	close(err[1]);
+	close(pidfd);
+	pid = follow(&made, "exec", 1);
+	if (pid > 0 && next_report(made.status, &report, NULL)) {
+		print_failed("exec-failed", &report);
+		waitpid(pid, &status, 0);
+		pid = -1;
+	}
+	if (pid > 0) {
+		if (!quiet) {
+			printf("{\"event\": \"exec\", \"terminal\": %s", terminal >= 0 ? "true" : "false");
+			if (terminal >= 0) {
+				char *text = malloc(OUTPUT_MOST);
+
+				print_text("out", text, drain(terminal, text, 0));
+				free(text);
+			} else {
+				collect(out[0], err[0]);
+			}
+		}
+		waitpid(pid, &status, 0);
+		if (!quiet)
+			printf(", \"code\": %d}\n", code_of(status));
+	}
+	if (terminal >= 0)
+		close(terminal);
+	close(out[0]);
+	close(err[0]);
+	close(made.status);
+	close(made.pidfd);
+	return pid > 0 ? 0 : -1;
+}
+
+static void exec(const char *file, int repeat)
+{
+	size_t length;
+	uint8_t *whole, *plan = load(file, &length, &whole);
+	double *times = calloc((size_t)repeat + 1, sizeof *times);
+
+	for (int i = 0; i < repeat; i++) {
+		double before = now_ms();
+
+		if (exec_once(plan, length, repeat > 1) < 0)
+			break;
+		times[i] = now_ms() - before;
+	}
+	if (repeat > 1)
+		print_times("exec", times, repeat);
+	free(times);
+	free(whole);
+}
+
+static void wait_init(void)
+{
+	int status = 0;
+
+	if (init_pid < 0)
+		return;
+	printf("{\"event\": \"exit\"");
+	if (terminal >= 0) {
+		char *text = malloc(OUTPUT_MOST);
+
+		print_text("out", text, drain(terminal, text, 0));
+		free(text);
+	} else {
+		collect(container.out, container.err);
+	}
+	waitpid(init_pid, &status, 0);
+	printf(", \"code\": %d}\n", code_of(status));
+	init_pid = -1;
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0) {
+		printf("{\"event\": \"pod-failed\", \"errno\": %d}\n", errno);
+		exit(98);
+	}
+	close(fd);
+}
+
+static int open_ns(pid_t pid, const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/ns/%s", pid, name);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* A process that holds the pod's namespaces until the driver ends; its child is the pod's PID 1. */
+static void make_pod(const char *kinds)
+{
+	int user = strstr(kinds, "user") != NULL, pid = strstr(kinds, "pid") != NULL, sync[2], back[2];
+	char path[64], byte;
+	pid_t holder;
+
+	if (pipe2(sync, O_CLOEXEC) < 0 || pipe2(back, O_CLOEXEC) < 0)
+		exit(98);
+	holder = fork();
+	if (holder == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (user && unshare(CLONE_NEWUSER) < 0)
+			exit(1);
+		if (write(back[1], "u", 1) != 1 || read(sync[0], &byte, 1) != 1)
+			exit(1);
+		if (user && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
+			exit(1);
+		if (unshare((strstr(kinds, "net") ? CLONE_NEWNET : 0) | (strstr(kinds, "ipc") ? CLONE_NEWIPC : 0) |
+			    (strstr(kinds, "uts") ? CLONE_NEWUTS : 0) | (pid ? CLONE_NEWPID : 0)) < 0)
+			exit(1);
+		if (pid && fork() == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (;;)
+				pause();
+		}
+		if (write(back[1], "n", 1) != 1)
+			exit(1);
+		for (;;)
+			pause();
+	}
+	if (read(back[0], &byte, 1) != 1)
+		exit(98);
+	if (user) {
+		snprintf(path, sizeof path, "/proc/%d/uid_map", holder);
+		write_file(path, "0 100000 65536\n");
+		snprintf(path, sizeof path, "/proc/%d/gid_map", holder);
+		write_file(path, "0 100000 65536\n");
+	}
+	if (write(sync[1], "g", 1) != 1 || read(back[0], &byte, 1) != 1)
+		exit(98);
+	if (strstr(kinds, "net"))
+		pod.net = open_ns(holder, "net");
+	if (strstr(kinds, "ipc"))
+		pod.ipc = open_ns(holder, "ipc");
+	if (strstr(kinds, "uts"))
+		pod.uts = open_ns(holder, "uts");
+	if (pid)
+		pod.pid = open_ns(holder, "pid_for_children");
+	if (user)
+		pod.user = open_ns(holder, "user");
+}
+
+int main(int argc, char **argv)
+{
+	int repeat = 1, program = -1;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	for (int i = 1; i < argc; i++) {
+		const char *next = i + 1 < argc ? argv[i + 1] : "";
+
+		if (strcmp(argv[i], "--start") == 0) {
+			start();
+			continue;
+		}
+		if (strcmp(argv[i], "--wait") == 0) {
+			wait_init();
+			continue;
+		}
+		i++;
+		if (strcmp(argv[i - 1], "--pod") == 0) {
+			make_pod(next);
+		} else if (strcmp(argv[i - 1], "--create") == 0) {
+			create(next, program, repeat);
+			repeat = 1;
+		} else if (strcmp(argv[i - 1], "--exec") == 0) {
+			exec(next, repeat);
+			repeat = 1;
+		} else if (strcmp(argv[i - 1], "--repeat") == 0) {
+			repeat = atoi(next);
+		} else if (strcmp(argv[i - 1], "--program") == 0) {
+			program = atoi(next);
+		} else if (strcmp(argv[i - 1], "--signal") == 0) {
+			if (init_pid > 0)
+				kill(init_pid, atoi(next));
+		} else if (strcmp(argv[i - 1], "--run") == 0) {
+			char number[16];
+
+			snprintf(number, sizeof number, "%d", init_pid);
+			setenv("INIT", number, 1);
+			if (system(next) != 0)
+				printf("{\"event\": \"run-failed\"}\n");
+		} else {
+			fprintf(stderr, "what is %s?\n", argv[i - 1]);
+			return 99;
+		}
+	}
+	if (init_pid > 0)
+		kill(init_pid, SIGKILL);
+	return 0;
+}
