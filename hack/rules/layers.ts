@@ -12,6 +12,10 @@ const leaves = ["model", "errors", "lib"].map((name) => `${server}/${name}`);
 /** What decisions are made of: nothing here does anything to the machine. */
 const pure = [...leaves, `${server}/ports`, `${server}/config`];
 
+/** What every use-case is written in terms of: the dependencies, the objects in memory, their events and labels. */
+const basis = ["deps", "objects", "events", "labels"].map((name) => `${server}/domain/${name}.ts`);
+const useCase = [...pure, ...basis];
+
 /**
  * The arrows of ARCHITECTURE.md: edge → validate → model, edge → domain → ports ← effects. Inside the domain:
  * sandbox → container → image, sandbox → network, stream → container, never back.
@@ -24,14 +28,14 @@ export const layers: readonly Layer[] = [
   { path: `${server}/ports`, imports: leaves },
   { path: `${server}/domain/image`, imports: pure },
   { path: `${server}/domain/network`, imports: pure },
-  { path: `${server}/domain/container`, imports: [...pure, `${server}/domain/image`] },
+  { path: `${server}/domain/container`, imports: [...useCase, `${server}/domain/image`] },
   {
     path: `${server}/domain/sandbox`,
-    imports: [...pure, `${server}/domain/container`, `${server}/domain/image`, `${server}/domain/network`],
+    imports: [...useCase, `${server}/domain/container`, `${server}/domain/image`, `${server}/domain/network`],
   },
   {
     path: `${server}/domain/stream`,
-    imports: [...pure, `${server}/domain/container`, `${server}/domain/sandbox`],
+    imports: [...useCase, `${server}/domain/container`, `${server}/domain/sandbox`],
   },
   { path: `${server}/domain`, imports: pure },
   { path: `${server}/effects/cni`, imports: [...pure, `${server}/effects/native`, "cni-plugin/src"] },
@@ -39,8 +43,8 @@ export const layers: readonly Layer[] = [
   { path: `${server}/effects/layer`, imports: pure },
   { path: `${server}/effects/store`, imports: [...pure, `${server}/effects`, `${server}/domain/image`] },
   { path: `${server}/effects`, imports: pure },
-  { path: `${server}/validate`, imports: [...leaves, `${server}/config`, "proto/gen"] },
-  { path: `${server}/present`, imports: [...leaves, `${server}/config`, "proto/gen"] },
+  { path: `${server}/validate`, imports: [...pure, "proto/gen"] },
+  { path: `${server}/present`, imports: [...pure, "proto/gen"] },
   {
     path: `${server}/edge`,
     imports: [...pure, `${server}/domain`, `${server}/validate`, `${server}/present`, "proto/gen"],
@@ -61,7 +65,7 @@ export const restricted: readonly {
 }[] = [
   {
     module: "node:child_process",
-    only: [`${server}/effects/native`],
+    only: [`${server}/effects/native`, `${server}/effects/layer`],
     why: "starting a process blocks the event loop for milliseconds: ask the launcher (MonitorHost.run)",
   },
   {
