@@ -1,7 +1,11 @@
 import type { LifecycleDeps } from "../../domain/deps.ts";
 import type { LayerUsageSource } from "../../ports/layer-usage.ts";
+import type { StreamTargets } from "../../ports/stream-targets.ts";
+import type { StreamUrls } from "../stream/urls.ts";
 
 /** What the runtime service's handlers are made of; each takes the part that it uses. */
 export interface RuntimeDeps extends LifecycleDeps {
   readonly layers: LayerUsageSource;
+  readonly streams: StreamUrls;
+  readonly targets: StreamTargets;
 }

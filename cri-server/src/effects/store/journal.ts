@@ -88,9 +88,7 @@ export class Journal {
   #add(change: Change): Promise<void> {
     const settled = Promise.withResolvers<void>();
     this.#waiting.push({ change, done: settled.resolve, failed: settled.reject });
-    this.#flushing ??= this.#flushAll().finally(() => {
-      this.#flushing = undefined;
-    });
+    this.#flushing ??= this.#flushAll();
     return settled.promise;
   }
 
@@ -112,6 +110,8 @@ export class Journal {
         }
       }
     }
+    // In the same turn as the check above: a change added after it finds that it has to start a flush.
+    this.#flushing = undefined;
   }
 
   async #flush(changes: readonly Change[]): Promise<void> {

@@ -13,7 +13,7 @@ export interface PodStorageDeps {
   /** umount2(MNT_DETACH); resolves when nothing is mounted there (any more). */
   readonly detachMount: (path: string) => void;
   /** Reads the monitor's exit file. */
-  readonly parseExit: (containerId: string, bytes: Buffer) => ExitRecord | undefined;
+  readonly parseExit: (text: string) => ExitRecord | undefined;
   readonly log: Logger;
 }
 
@@ -43,7 +43,7 @@ export async function createPodStorage(deps: PodStorageDeps): Promise<PodStorage
     makeLogDirectory: async (logPath) => {
       await mkdir(dirname(logPath), { recursive: true, mode: 0o755 });
     },
-    readExit: (id) => readExit(deps, container(id).exitFile, id),
+    readExit: (id) => readExit(deps, container(id).exitFile),
     removeExit: (id) => rm(container(id).exitFile, { force: true }),
     unpin: (id) => unpin(deps, pod(id)),
     leftovers: (sandboxIds, containerIds) => leftovers(deps, sandboxIds, containerIds),
@@ -107,7 +107,6 @@ async function makeContainer(paths: ContainerStorage, uid: number, gid: number):
 async function readExit(
   deps: Pick<PodStorageDeps, "parseExit" | "log">,
   path: string,
-  containerId: string,
 ): Promise<ExitRecord | undefined> {
   let bytes: Buffer;
   try {
@@ -118,7 +117,7 @@ async function readExit(
     }
     throw error;
   }
-  const exit = deps.parseExit(containerId, bytes);
+  const exit = deps.parseExit(bytes.toString("utf8"));
   if (exit === undefined) {
     deps.log.error({ path }, "an exit file can't be understood");
   }

@@ -1,0 +1,169 @@
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { composeImages } from "./compose-images.ts";
+import type { Config } from "./config/config.ts";
+import { createStreamTargets } from "./domain/container/stream-targets.ts";
+import type { LifecycleDeps } from "./domain/deps.ts";
+import { Events } from "./domain/events.ts";
+import { createPodNetwork } from "./domain/network/pod-network.ts";
+import { Objects } from "./domain/objects.ts";
+import { recover } from "./domain/recover.ts";
+import { imageService } from "./edge/grpc/image-service.ts";
+import type { Listener } from "./edge/grpc/listen.ts";
+import { listen } from "./edge/grpc/listen.ts";
+import { runtimeService } from "./edge/grpc/runtime-service.ts";
+import type { Gate } from "./edge/grpc/wrap.ts";
+import { startStreamServer } from "./edge/stream/server.ts";
+import { createClock } from "./effects/clock.ts";
+import { openConfDirectory } from "./effects/cni/conf-directory.ts";
+import { createPluginRunner } from "./effects/cni/plugin-runner.ts";
+import { createResultCache } from "./effects/cni/result-cache.ts";
+import { detachMount } from "./effects/kernel/detach-mount.ts";
+import { readHostFacts } from "./effects/kernel/host.ts";
+import { LocalHostFiles } from "./effects/kernel/host-files.ts";
+import { openCgroups } from "./effects/kernel/open-cgroups.ts";
+import { createPodDialer } from "./effects/kernel/pod-dialer.ts";
+import { LibseccompFilters } from "./effects/kernel/seccomp.ts";
+import { parseExitFile } from "./effects/native/exit-file.ts";
+import { startLauncher } from "./effects/native/launcher.ts";
+import { createLayerUsage } from "./effects/store/layer-usage.ts";
+import { createPodStorage } from "./effects/store/pod-storage.ts";
+import { openRecords } from "./effects/store/records.ts";
+import { lockRoot } from "./effects/store/root-lock.ts";
+import { makeFailpoint } from "./lib/failpoint.ts";
+import { KeyedMutex } from "./lib/keyed-mutex.ts";
+import { Reservations } from "./lib/reservations.ts";
+import { RetryQueue } from "./lib/retry-queue.ts";
+import type { Logger } from "./ports/logger.ts";
+import type { MonitorHost } from "./ports/monitor.ts";
+
+/** A server that serves. */
+export interface RunningServer {
+  /** Stops serving; pods live on. */
+  close(): Promise<void>;
+}
+
+/** How long calls that run may go on when the server is told to stop. */
+const closeGraceMs = 3000;
+/** Work behind an answer that fails is repeated after these. */
+const retryPolicy = { firstMs: 100, longestMs: 30_000 };
+
+/** Builds everything, recovers what was there, and serves. */
+export async function compose(config: Config, log: Logger): Promise<RunningServer> {
+  const unlock = lockRoot(config.root);
+  // First, while this process is small: the launcher is the only program that it starts by a fork of its own.
+  const monitors = await startLauncher({
+    program: join(config.nativeDir, "berth-native"),
+    poolSize: config.runtime.poolSize,
+    onLost: (reason) => {
+      log.error({ reason }, "the launcher is gone; ending, pods live on");
+      process.exit(1);
+    },
+  });
+  const deps = await composeLifecycle(config, log, monitors);
+  await deps.images.open();
+  await recover(deps);
+  const targets = createStreamTargets(deps);
+  const streams = await startStreamServer({
+    config: config.stream,
+    targets,
+    dialer: createPodDialer(),
+    log,
+  });
+  const gate: Gate = { refusal: undefined };
+  const wrap = { gate, log };
+  const layers = createLayerUsage(deps.clock, log);
+  const listener = await listen(config.socket, [
+    runtimeService({ ...deps, layers, streams, targets }, wrap),
+    imageService(deps, wrap),
+  ]);
+  return { close: () => close(deps, gate, listener, streams, unlock) };
+}
+
+async function composeLifecycle(config: Config, log: Logger, monitors: MonitorHost): Promise<LifecycleDeps> {
+  const clock = createClock();
+  const [host, cgroups, store, storage] = await Promise.all([
+    readHostFacts(),
+    openCgroups({
+      defaultParent: config.runtime.defaultCgroupParent,
+      driver: config.runtime.cgroupDriver,
+      clock,
+    }),
+    openRecords(config.root, log),
+    createPodStorage({
+      root: config.root,
+      state: config.state,
+      netnsDir: config.netnsDir,
+      detachMount,
+      parseExit: parseExitFile,
+      log,
+    }),
+  ]);
+  return {
+    objects: new Objects(),
+    store,
+    monitors,
+    cgroups,
+    network: composeNetwork(config, log, monitors),
+    images: composeImages({ config, host: monitors, clock, log }),
+    storage,
+    events: new Events(() => clock.now()),
+    clock,
+    log,
+    host,
+    plan: {
+      cgroups,
+      seccomp: new LibseccompFilters(join(config.root, "seccomp")),
+      files: new LocalHostFiles(),
+      host,
+      settings: {
+        pidsLimit: config.runtime.pidsLimit,
+        maxLogLineBytes: config.runtime.maxLogLineBytes,
+        seccompProfile: config.runtime.seccompProfile,
+      },
+    },
+    locks: new KeyedMutex(),
+    reservations: new Reservations(),
+    background: new RetryQueue(retryPolicy, (key, error, attempt) => {
+      log.warn({ err: error, work: key, attempt }, "work behind an answer failed; it is tried again");
+    }),
+    failpoint: makeFailpoint(process.env.BERTH_FAILPOINTS),
+    settings: { shmBytes: BigInt(config.runtime.shmBytes), hostname: hostname() },
+  };
+}
+
+function composeNetwork(config: Config, log: Logger, host: MonitorHost): LifecycleDeps["network"] {
+  const runner = createPluginRunner({
+    host,
+    binDirs: [...config.cni.binDirs, config.nativeDir],
+    inProcess: new Map(),
+    environment: process.env,
+  });
+  return createPodNetwork({
+    config: config.cni,
+    runner,
+    cache: createResultCache(config.cni.cacheDir, log),
+    directory: openConfDirectory(config.cni.confDir, log),
+    log,
+  });
+}
+
+async function close(
+  deps: LifecycleDeps,
+  gate: Gate,
+  listener: Listener,
+  streams: { close(): Promise<void> },
+  unlock: () => void,
+): Promise<void> {
+  gate.refusal = "the server is stopping";
+  await Promise.all([listener.close(closeGraceMs), streams.close()]);
+  await deps.background.close();
+  await deps.network.close();
+  await deps.images.close();
+  for (const pod of deps.objects.pods()) {
+    pod.monitor?.disconnect();
+  }
+  await deps.monitors.close();
+  await deps.store.close();
+  unlock();
+}
