@@ -63,18 +63,22 @@ function collect(client: ClientSession, session: SessionStreams): readonly Copy[
   });
 }
 
+function count(copies: readonly Copy[]): number {
+  return copies.reduce((sum, copy) => sum + copy.chunks, 0);
+}
+
 /** Resolves when all output has been handed over, or stays silent although its reader would take it. */
 async function drained(copies: readonly Copy[], gone: Promise<void>): Promise<void> {
   const all = Promise.all(copies.map((copy) => copy.done)).then(() => "all" as const);
   const left = gone.then(() => "all" as const);
-  for (let seen = -1; ; ) {
+  for (let seen = count(copies); ; ) {
     let timer: NodeJS.Timeout | undefined;
     const silence = new Promise<"silence">((resolve) => {
       timer = setTimeout(() => resolve("silence"), lingerMs);
     });
     const first = await Promise.race([all, left, silence]);
     clearTimeout(timer);
-    const chunks = copies.reduce((sum, copy) => sum + copy.chunks, 0);
+    const chunks = count(copies);
     const blocked = copies.some((copy) => copy.blocked);
     if (first === "all" || (chunks === seen && !blocked)) {
       return;

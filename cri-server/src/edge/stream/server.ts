@@ -92,6 +92,8 @@ class UpgradeServer {
   readonly #deps: StreamServerDeps;
   readonly #http: Server;
   readonly #webSockets: WebSocketServer;
+  /** The WebSocket sub-protocols agreed upon. */
+  readonly #chosen = new WeakMap<IncomingMessage, string>();
   readonly #sessions = new Map<Duplex, Promise<void>>();
 
   constructor(http: Server, deps: StreamServerDeps) {
@@ -102,8 +104,13 @@ class UpgradeServer {
       perMessageDeflate: false,
       maxPayload: maxMessageBytes,
       skipUTF8Validation: true,
-      // The choice has been made, and leaves the one choice in the request.
-      handleProtocols: (offered) => [...offered][0] ?? false,
+    });
+    // ws refuses the tunnel's name, in which the slash is not allowed (RFC 6455, 4.1): it is spared both names.
+    this.#webSockets.on("headers", (headers, request) => {
+      const protocol = this.#chosen.get(request);
+      if (protocol !== undefined) {
+        headers.push(`Sec-WebSocket-Protocol: ${protocol}`);
+      }
     });
     http.on("request", (_request, response) => {
       response.writeHead(400, { "content-type": "text/plain", connection: "close" });
@@ -217,7 +224,8 @@ class UpgradeServer {
     head: Buffer,
     protocol: string,
   ): Promise<WebSocket> {
-    request.headers["sec-websocket-protocol"] = protocol;
+    delete request.headers["sec-websocket-protocol"];
+    this.#chosen.set(request, protocol);
     return new Promise((resolve, reject) => {
       socket.once("close", () => reject(new Error("the client left during the WebSocket handshake")));
       this.#webSockets.handleUpgrade(request, socket, head, resolve);

@@ -20,7 +20,7 @@ const maxStreams = 2000;
 /** Control frames are small; a longer one is not SPDY. */
 const maxControlBytes = 64 * 1024;
 /** A client that waits while we hold it back is pinged, so that one that has gone is noticed by the write. */
-const heartbeatMs = 10_000;
+const heartbeatMs = 2000;
 
 const none = (): void => {};
 

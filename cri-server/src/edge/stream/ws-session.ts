@@ -17,7 +17,7 @@ const channel = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 25
 const inboundBytes = 256 * 1024;
 const outboundBytes = 128 * 1024;
 /** While its messages are held back a client gets no answer to its pings, and gives up after a minute (client-go). */
-const heartbeatMs = 10_000;
+const heartbeatMs = 2000;
 
 /** One exec or attach session over WebSocket. */
 export class WebSocketSession implements ClientSession {
