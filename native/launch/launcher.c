@@ -89,6 +89,8 @@ int launcher_run(unsigned pool)
 {
 	sigset_t set;
 	prctl(PR_SET_DUMPABLE, 0);
+	/* What a monitor leaves that was killed is ours to reap; not every machine's process 1 does. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	/* Nobody but the server ends us: a signal to its whole group must not. */
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
