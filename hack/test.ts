@@ -2,7 +2,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { leftovers } from "./rules/leftovers.ts";
+import { leftovers, runMark } from "./rules/leftovers.ts";
 import { type Counts, countsOf, table, total } from "./rules/test-report.ts";
 
 const root = dirname(import.meta.dirname);
@@ -103,7 +103,12 @@ async function runPart(part: Part): Promise<Counts> {
     spawnSync("hack/setup", [part.needs], { cwd: root, stdio: "inherit" }).status === 0;
   for (const command of part.commands) {
     const left = part.minutes * 60_000 - (performance.now() - start);
-    ok = (await finish(command, { ...process.env, ...part.env }, Math.max(left, 1000))) && ok;
+    ok =
+      (await finish(
+        command,
+        { ...process.env, [runMark]: String(process.pid), ...part.env },
+        Math.max(left, 1000),
+      )) && ok;
   }
   return countsOf(results, part.name, ok, (performance.now() - start) / 1000);
 }

@@ -54,8 +54,13 @@ export async function startRegistry(): Promise<ChildProcess> {
     }),
   );
   const registry = spawn("docker-registry", ["serve", config], { stdio: "ignore" });
-  await eventually(() => fetch(`http://${registryAddress}/v2/`), 20_000);
-  await pushImages(storage);
+  try {
+    await eventually(() => fetch(`http://${registryAddress}/v2/`), 20_000);
+    await pushImages(storage);
+  } catch (error) {
+    registry.kill();
+    throw error;
+  }
   return registry;
 }
 
