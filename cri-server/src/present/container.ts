@@ -6,9 +6,9 @@ import type {
 } from "../../../proto/gen/api.ts";
 import { ContainerState, MountPropagation } from "../../../proto/gen/api.ts";
 import type { Container, ContainerStatus, MountRequest, Propagation } from "../model/container.ts";
-import { fromLinuxSignal } from "../validate/signals.ts";
 import { presentIdMapping } from "./namespaces.ts";
 import { presentResources } from "./resources.ts";
+import { fromLinuxSignal } from "./signals.ts";
 
 /** A row of ListContainers. */
 export function presentContainer(container: Container): ContainerMessage {

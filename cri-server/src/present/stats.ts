@@ -7,8 +7,8 @@ import type {
   PsiStats,
   SwapUsage,
 } from "../../../proto/gen/api.ts";
-import type { ContainerUsage } from "../domain/container/stats.ts";
 import type { CgroupUsage, Psi, PsiLine } from "../ports/cgroups.ts";
+import type { ContainerUsage } from "../ports/usage.ts";
 
 export function presentContainerStats({ container, cgroup, layer }: ContainerUsage): ContainerStats {
   const { config } = container;

@@ -1,76 +1,16 @@
 import { Signal } from "../../../proto/gen/api.ts";
+import { signalNumber } from "../model/signals.ts";
 import { invalid } from "./check.ts";
 
-/** Linux numbers (signal(7), x86-64 and arm64) of the names that CRI's enum has. Its own numbers are alphabetical. */
-const linuxNumbers: Readonly<Record<string, number>> = {
-  SIGABRT: 6,
-  SIGALRM: 14,
-  SIGBUS: 7,
-  SIGCHLD: 17,
-  SIGCLD: 17,
-  SIGCONT: 18,
-  SIGFPE: 8,
-  SIGHUP: 1,
-  SIGILL: 4,
-  SIGINT: 2,
-  SIGIO: 29,
-  SIGIOT: 6,
-  SIGKILL: 9,
-  SIGPIPE: 13,
-  SIGPOLL: 29,
-  SIGPROF: 27,
-  SIGPWR: 30,
-  SIGQUIT: 3,
-  SIGSEGV: 11,
-  SIGSTKFLT: 16,
-  SIGSTOP: 19,
-  SIGSYS: 31,
-  SIGTERM: 15,
-  SIGTRAP: 5,
-  SIGTSTP: 20,
-  SIGTTIN: 21,
-  SIGTTOU: 22,
-  SIGURG: 23,
-  SIGUSR1: 10,
-  SIGUSR2: 12,
-  SIGVTALRM: 26,
-  SIGWINCH: 28,
-  SIGXCPU: 24,
-  SIGXFSZ: 25,
-};
-
-/** SIGRTMIN and SIGRTMAX as the C libraries have them. */
-const realtimeMin = 34;
-const realtimeMax = 64;
-
-/** ContainerConfig.stop_signal as a Linux number; undefined for the runtime's default. */
+/** ContainerConfig.stop_signal as a Linux number; undefined for the runtime's default. The enum's own numbers are alphabetical. */
 export function toLinuxSignal(signal: number): number | undefined {
   if (signal === Signal.SIGNAL_RUNTIME_DEFAULT) {
     return undefined;
   }
   const entry = Object.entries(Signal).find(([name, number]) => number === signal && name !== "UNRECOGNIZED");
-  const number = entry === undefined ? undefined : numberOf(entry[0].replace(/^SIGNAL_/, ""));
+  const number = entry === undefined ? undefined : signalNumber(entry[0].replace(/^SIGNAL_/, ""));
   if (number === undefined) {
     throw invalid("stop_signal", signal, "not a signal");
   }
   return number;
-}
-
-function numberOf(name: string): number | undefined {
-  const match = /^SIGRTM(IN|AX)(?:(PLUS|MINUS)(\d+))?$/.exec(name);
-  if (match === null) {
-    return linuxNumbers[name];
-  }
-  const base = match[1] === "IN" ? realtimeMin : realtimeMax;
-  const offset = Number(match[3] ?? 0);
-  return match[2] === "MINUS" ? base - offset : base + offset;
-}
-
-/** The enum's value of a Linux number, for ContainerStatus.stop_signal. */
-export function fromLinuxSignal(number: number): Signal {
-  // The first name with this number: SIGCHLD and not SIGCLD, SIGIO and not SIGPOLL.
-  const known = Object.entries(Signal).find(
-    ([name]) => name.startsWith("SIGNAL_SIG") && numberOf(name.replace(/^SIGNAL_/, "")) === number,
-  );
-  return known?.[1] ?? Signal.SIGNAL_RUNTIME_DEFAULT;
 }

@@ -1,17 +1,9 @@
-import type { Container } from "../../model/container.ts";
-import type { CgroupUsage } from "../../ports/cgroups.ts";
-import type { LayerUsage, LayerUsageSource } from "../../ports/layer-usage.ts";
+import type { LayerUsageSource } from "../../ports/layer-usage.ts";
+import type { ContainerUsage } from "../../ports/usage.ts";
 import type { LifecycleDeps } from "../deps.ts";
 import type { ContainerEntry } from "../objects.ts";
 
 type Deps = Pick<LifecycleDeps, "cgroups" | "log"> & { readonly layers: LayerUsageSource };
-
-/** One container's figures at one moment. */
-export interface ContainerUsage {
-  readonly container: Container;
-  readonly cgroup: CgroupUsage;
-  readonly layer: LayerUsage;
-}
 
 /** Figures of a container that runs. */
 export async function containerUsage(deps: Deps, entry: ContainerEntry): Promise<ContainerUsage> {
