@@ -25,22 +25,57 @@ async function namesIn(path: string): Promise<readonly string[]> {
   }
 }
 
+/** Opens the directory; it need not exist. */
+export function openConfDirectory(path: string, log: Logger): ConfigDirectory {
+  return new ConfDirectory(path, log);
+}
+
 /**
  * Watches the directory itself, its parent (it may be removed and made again) and its subdirectories. Every event
  * counts, whatever its kind: tools replace configurations by rename, truncation or remount.
  */
-export function openConfDirectory(path: string, log: Logger): ConfigDirectory {
-  const watchers = new Map<string, FSWatcher>();
-  let listener: (() => void) | undefined;
-  let debounce: NodeJS.Timeout | undefined;
-  let rescan: NodeJS.Timeout | undefined;
-  let subdirectories: readonly string[] = [];
-  let closed = false;
+class ConfDirectory implements ConfigDirectory {
+  readonly path: string;
+  readonly #log: Logger;
+  readonly #watchers = new Map<string, FSWatcher>();
+  #listener: (() => void) | undefined;
+  #debounce: NodeJS.Timeout | undefined;
+  #rescan: NodeJS.Timeout | undefined;
+  #subdirectories: readonly string[] = [];
+  #closed = false;
 
-  async function readConfigs(
-    directory: string,
-    wanted: (extension: string) => boolean,
-  ): Promise<ConfigFile[]> {
+  constructor(path: string, log: Logger) {
+    this.path = path;
+    this.#log = log;
+  }
+
+  async read(): Promise<readonly ConfigFile[]> {
+    return await this.#readConfigs(this.path, (extension) => extensions.has(extension));
+  }
+
+  async readFragments(name: string): Promise<readonly ConfigFile[]> {
+    const directory = join(this.path, name);
+    if (!this.#subdirectories.includes(directory)) {
+      this.#subdirectories = [directory];
+      this.#rearm();
+    }
+    return await this.#readConfigs(directory, (extension) => extension === ".conf");
+  }
+
+  watch(listener: () => void): void {
+    this.#listener = listener;
+    this.#rearm();
+    this.#scanLater();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#debounce);
+    clearTimeout(this.#rescan);
+    this.#rearm();
+  }
+
+  async #readConfigs(directory: string, wanted: (extension: string) => boolean): Promise<ConfigFile[]> {
     const files: ConfigFile[] = [];
     for (const name of (await namesIn(directory)).filter((entry) => wanted(extname(entry)))) {
       const file = join(directory, name);
@@ -50,82 +85,57 @@ export function openConfDirectory(path: string, log: Logger): ConfigDirectory {
           files.push({ name, path: file, text: await readFile(file, "utf8") });
         }
       } catch (error) {
-        log.warn({ err: error, path: file }, "a CNI configuration file can't be read");
+        this.#log.warn({ err: error, path: file }, "a CNI configuration file can't be read");
       }
     }
     return files;
   }
 
-  function drop(target: string): void {
-    watchers.get(target)?.close();
-    watchers.delete(target);
+  /** A watch follows the inode, not the name: all are made anew after every change. */
+  #rearm(): void {
+    for (const watcher of this.#watchers.values()) {
+      watcher.close();
+    }
+    this.#watchers.clear();
+    if (!this.#closed && this.#listener !== undefined) {
+      for (const target of [dirname(this.path), this.path, ...this.#subdirectories]) {
+        this.#add(target);
+      }
+    }
   }
 
-  function add(target: string): void {
+  #add(target: string): void {
     try {
-      const watcher = watch(target, { persistent: false }, changed);
+      const watcher = watch(target, { persistent: false }, () => this.#changed());
       watcher.on("error", (error) => {
-        log.debug({ err: error, path: target }, "watch ended");
-        drop(target);
+        this.#log.debug({ err: error, path: target }, "watch ended");
+        watcher.close();
+        this.#watchers.delete(target);
       });
-      watchers.set(target, watcher);
+      this.#watchers.set(target, watcher);
     } catch (error) {
       // It may not exist yet; then its parent tells when it does. Watches may be used up; then the rescan has to do.
-      log.debug({ err: error, path: target }, "can't watch");
+      this.#log.debug({ err: error, path: target }, "can't watch");
     }
   }
 
-  /** A watch follows the inode, not the name: all are made anew after every change. */
-  function rearm(): void {
-    for (const target of watchers.keys()) {
-      drop(target);
-    }
-    if (!closed && listener !== undefined) {
-      for (const target of [dirname(path), path, ...subdirectories]) {
-        add(target);
-      }
-    }
+  #changed(): void {
+    clearTimeout(this.#debounce);
+    this.#debounce = setTimeout(() => this.#notify(), debounceMs);
+    this.#debounce.unref();
   }
 
-  function changed(): void {
-    clearTimeout(debounce);
-    debounce = setTimeout(notify, debounceMs);
-    debounce.unref();
+  #scanLater(): void {
+    clearTimeout(this.#rescan);
+    this.#rescan = setTimeout(() => this.#notify(), rescanMs);
+    this.#rescan.unref();
   }
 
-  function notify(): void {
-    if (closed) {
-      return;
+  #notify(): void {
+    if (!this.#closed) {
+      this.#rearm();
+      this.#scanLater();
+      this.#listener?.();
     }
-    rearm();
-    clearTimeout(rescan);
-    rescan = setTimeout(notify, rescanMs);
-    rescan.unref();
-    listener?.();
   }
-
-  return {
-    path,
-    read: () => readConfigs(path, (extension) => extensions.has(extension)),
-    async readFragments(name) {
-      const directory = join(path, name);
-      if (!subdirectories.includes(directory)) {
-        subdirectories = [directory];
-        rearm();
-      }
-      return await readConfigs(directory, (extension) => extension === ".conf");
-    },
-    watch(callback) {
-      listener = callback;
-      rearm();
-      rescan = setTimeout(notify, rescanMs);
-      rescan.unref();
-    },
-    close() {
-      closed = true;
-      clearTimeout(debounce);
-      clearTimeout(rescan);
-      rearm();
-    },
-  };
 }

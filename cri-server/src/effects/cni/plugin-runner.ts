@@ -9,7 +9,7 @@ import type { MonitorHost } from "../../ports/monitor.ts";
 export type InProcessPlugin = (
   env: Readonly<Record<string, string>>,
   stdin: Buffer,
-) => Promise<{ readonly exitCode: number; readonly stdout: Buffer; readonly stderr: Buffer }>;
+) => Promise<{ readonly exitCode: number; readonly stdout: Buffer }>;
 
 export interface PluginRunnerDeps {
   readonly host: Pick<MonitorHost, "run">;
@@ -51,57 +51,81 @@ function isBusy(error: unknown): boolean {
 }
 
 export function createPluginRunner(deps: PluginRunnerDeps): PluginRunner {
-  const { binDirs, inProcess } = deps;
-  const found = new Map<string, string>();
-  const base: Record<string, string> = { PATH: fallbackPath, CNI_PATH: binDirs.join(":") };
-  for (const name of inherited) {
-    const value = deps.environment[name];
-    if (value !== undefined && value !== "") {
-      base[name] = value;
-    }
-  }
+  return new Runner(deps);
+}
 
-  async function isProgram(path: string): Promise<boolean> {
-    try {
-      await access(path, constants.X_OK);
-      return (await stat(path)).isFile();
-    } catch {
-      // Whatever the reason, it is no program that we can run; the caller says where we have looked.
-      return false;
-    }
+async function isProgram(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.X_OK);
+    return (await stat(path)).isFile();
+  } catch {
+    // Whatever the reason, it is no program that we can run; the caller says where we have looked.
+    return false;
   }
+}
 
-  async function locate(type: string): Promise<string | undefined> {
-    const known = found.get(type);
-    for (const path of known === undefined ? [] : [known]) {
-      if (await isProgram(path)) {
-        return path;
+class Runner implements PluginRunner {
+  readonly searched: readonly string[];
+  readonly #deps: PluginRunnerDeps;
+  readonly #base: Readonly<Record<string, string>>;
+  /** Where each type was found last. */
+  readonly #found = new Map<string, string>();
+
+  constructor(deps: PluginRunnerDeps) {
+    this.#deps = deps;
+    this.searched = deps.binDirs;
+    const base: Record<string, string> = { PATH: fallbackPath, CNI_PATH: deps.binDirs.join(":") };
+    for (const name of inherited) {
+      const value = deps.environment[name];
+      if (value !== undefined && value !== "") {
+        base[name] = value;
       }
     }
-    for (const path of binDirs.map((directory) => join(directory, type))) {
+    this.#base = base;
+  }
+
+  async run(call: PluginCall, signal?: AbortSignal): Promise<PluginOutcome> {
+    signal?.throwIfAborted();
+    const plugin = this.#deps.inProcess.get(call.type);
+    if (plugin === undefined) {
+      return await this.#execute(call, signal);
+    }
+    // It can't be killed, so it is waited for: to go on while it still works would let DEL run beside ADD.
+    const { exitCode, stdout } = await plugin({ ...this.#base, ...call.env }, call.stdin);
+    return { exitCode, stdout, stderr: Buffer.alloc(0), timedOut: false };
+  }
+
+  async missing(types: readonly string[]): Promise<readonly string[]> {
+    const wanted = [...new Set(types)].filter((type) => !this.#deps.inProcess.has(type));
+    const paths = await Promise.all(wanted.map((type) => this.#locate(type)));
+    return wanted.filter((_, index) => paths[index] === undefined);
+  }
+
+  async #locate(type: string): Promise<string | undefined> {
+    const known = this.#found.get(type);
+    if (known !== undefined && (await isProgram(known))) {
+      return known;
+    }
+    for (const path of this.#deps.binDirs.map((directory) => join(directory, type))) {
       if (await isProgram(path)) {
-        found.set(type, path);
+        this.#found.set(type, path);
         return path;
       }
     }
     return undefined;
   }
 
-  async function execute(call: PluginCall, signal: AbortSignal | undefined): Promise<PluginOutcome> {
-    const path = await locate(call.type);
+  async #execute(call: PluginCall, signal: AbortSignal | undefined): Promise<PluginOutcome> {
+    const path = await this.#locate(call.type);
     if (path === undefined) {
-      throw new BerthError("network-failed", `CNI plugin ${call.type} is in none of ${binDirs.join(", ")}`);
+      const where = this.searched.join(", ");
+      throw new BerthError("network-failed", `CNI plugin ${call.type} is in none of ${where}`);
     }
-    const request = {
-      path,
-      args: [],
-      env: { ...base, ...call.env },
-      stdin: call.stdin,
-      timeoutMs: call.timeoutMs,
-    };
+    const env = { ...this.#base, ...call.env };
+    const request = { path, args: [], env, stdin: call.stdin, timeoutMs: call.timeoutMs };
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await deps.host.run(request, signal);
+        return await this.#deps.host.run(request, signal);
       } catch (error) {
         if (attempt > busyRetries || !isBusy(error)) {
           throw error;
@@ -110,22 +134,4 @@ export function createPluginRunner(deps: PluginRunnerDeps): PluginRunner {
       }
     }
   }
-
-  return {
-    searched: binDirs,
-    async run(call, signal) {
-      signal?.throwIfAborted();
-      const plugin = inProcess.get(call.type);
-      if (plugin === undefined) {
-        return await execute(call, signal);
-      }
-      // It can't be killed, so it is waited for: to go on while it still works would let DEL run beside ADD.
-      return { ...(await plugin({ ...base, ...call.env }, call.stdin)), timedOut: false };
-    },
-    async missing(types) {
-      const wanted = [...new Set(types)].filter((type) => !inProcess.has(type));
-      const paths = await Promise.all(wanted.map(locate));
-      return wanted.filter((_, index) => paths[index] === undefined);
-    },
-  };
 }

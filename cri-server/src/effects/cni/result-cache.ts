@@ -58,74 +58,96 @@ function isMissing(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "ENOENT";
 }
 
+/** Keeps attachments below `cacheDir`, which need not exist. */
+export function createResultCache(cacheDir: string, log: Logger): AttachmentCache {
+  return new ResultCache(join(cacheDir, "results"), log);
+}
+
+function nameOf(network: string, containerId: string, ifName: string): string {
+  return `${network}-${containerId}-${ifName}`;
+}
+
 /**
  * libcni's result cache: `<cacheDir>/results/<network>-<container>-<interface>`, one JSON object a file. A file is
  * replaced by rename, so that a killed server leaves a whole one. It is not flushed: after a power cut no namespace of
  * a pod exists any more, and plugins free what such pods held by GC or by their own reaper; an entry that can't be read
  * then counts as absent (an empty one blocked DEL for ever elsewhere: containernetworking/cni#1055).
  */
-export function createResultCache(cacheDir: string, log: Logger): AttachmentCache {
-  const directory = join(cacheDir, "results");
-  const nameOf = (network: string, id: string, ifName: string): string => `${network}-${id}-${ifName}`;
-  const pathOf = (attachment: CachedAttachment): string =>
-    join(directory, nameOf(attachment.networkName, attachment.containerId, attachment.ifName));
+class ResultCache implements AttachmentCache {
+  readonly #directory: string;
+  readonly #log: Logger;
 
-  async function read(name: string): Promise<CachedAttachment | undefined> {
-    const path = join(directory, name);
+  constructor(directory: string, log: Logger) {
+    this.#directory = directory;
+    this.#log = log;
+  }
+
+  async put(attachment: CachedAttachment): Promise<void> {
     try {
-      return decode(await readFile(path, "utf8"));
+      await this.#store(attachment);
     } catch (error) {
       if (!isMissing(error)) {
-        log.warn({ err: error, path }, "a cached CNI result can't be read and counts as absent");
+        throw error;
       }
-      return undefined;
+      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      await this.#store(attachment);
     }
   }
 
-  async function readAll(wanted: (name: string) => boolean): Promise<readonly CachedAttachment[]> {
-    const names = await readdir(directory).catch((error: unknown) => {
-      if (isMissing(error)) {
-        return [];
-      }
-      throw error;
-    });
-    const found = await Promise.all(names.filter((name) => !name.startsWith(".") && wanted(name)).map(read));
-    return found.filter((attachment) => attachment !== undefined);
+  async find(containerId: string, networkHint: string): Promise<readonly CachedAttachment[]> {
+    // The interface is eth0 for every pod of ours; anything else is found by looking through the directory.
+    const likely = await this.#read(nameOf(networkHint, containerId, "eth0"));
+    if (likely?.containerId === containerId) {
+      return [likely];
+    }
+    const candidates = await this.#readAll((name) => name.includes(`-${containerId}-`));
+    return candidates.filter((attachment) => attachment.containerId === containerId);
   }
 
-  async function store(attachment: CachedAttachment): Promise<void> {
-    const temporary = join(directory, `.${randomBytes(8).toString("hex")}`);
+  async list(): Promise<readonly CachedAttachment[]> {
+    return await this.#readAll(() => true);
+  }
+
+  async remove(attachment: CachedAttachment): Promise<void> {
+    await rm(this.#pathOf(attachment), { force: true });
+  }
+
+  #pathOf({ networkName, containerId, ifName }: CachedAttachment): string {
+    return join(this.#directory, nameOf(networkName, containerId, ifName));
+  }
+
+  async #store(attachment: CachedAttachment): Promise<void> {
+    const temporary = join(this.#directory, `.${randomBytes(8).toString("hex")}`);
     try {
       await writeFile(temporary, encode(attachment), { mode: 0o600, flag: "wx" });
-      await rename(temporary, pathOf(attachment));
+      await rename(temporary, this.#pathOf(attachment));
     } catch (error) {
       await rm(temporary, { force: true });
       throw error;
     }
   }
 
-  return {
-    async put(attachment) {
-      await store(attachment).catch(async (error: unknown) => {
-        if (!isMissing(error)) {
-          throw error;
-        }
-        await mkdir(directory, { recursive: true, mode: 0o700 });
-        await store(attachment);
-      });
-    },
-    async find(containerId, networkHint) {
-      // The interface is eth0 for every pod of ours; anything else is found by looking through the directory.
-      const likely = await read(nameOf(networkHint, containerId, "eth0"));
-      if (likely?.containerId === containerId) {
-        return [likely];
+  async #read(name: string): Promise<CachedAttachment | undefined> {
+    const path = join(this.#directory, name);
+    try {
+      return decode(await readFile(path, "utf8"));
+    } catch (error) {
+      if (!isMissing(error)) {
+        this.#log.warn({ err: error, path }, "a cached CNI result can't be read and counts as absent");
       }
-      const candidates = await readAll((name) => name.includes(`-${containerId}-`));
-      return candidates.filter((attachment) => attachment.containerId === containerId);
-    },
-    list: () => readAll(() => true),
-    async remove(attachment) {
-      await rm(pathOf(attachment), { force: true });
-    },
-  };
+      return undefined;
+    }
+  }
+
+  async #readAll(wanted: (name: string) => boolean): Promise<readonly CachedAttachment[]> {
+    const names = await readdir(this.#directory).catch((error: unknown) => {
+      if (isMissing(error)) {
+        return [];
+      }
+      throw error;
+    });
+    const kept = names.filter((name) => !name.startsWith(".") && wanted(name));
+    const found = await Promise.all(kept.map((name) => this.#read(name)));
+    return found.filter((attachment) => attachment !== undefined);
+  }
 }
