@@ -7,6 +7,20 @@ import { type ImageRecipe, Pusher, type RunConfig } from "./images-push.ts";
 const path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const shell: RunConfig = { Env: [path], Cmd: ["sh"] };
 
+const nginx: RunConfig = {
+  Env: [path],
+  Cmd: ["nginx", "-g", "daemon off;"],
+  StopSignal: "SIGTERM",
+  ExposedPorts: { "80/tcp": {} },
+};
+const httpd: RunConfig = {
+  Env: [path.replace("PATH=", "PATH=/usr/local/apache2/bin:")],
+  Cmd: ["httpd", "-DFOREGROUND", "-f", "/usr/local/apache2/conf/httpd.conf"],
+  WorkingDir: "/usr/local/apache2",
+  StopSignal: "SIGWINCH",
+  ExposedPorts: { "80/tcp": {} },
+};
+
 /** A layer that makes an image different from every other. */
 function marker(name: string): Layer {
   return new LayerBuilder().file(name, "").build();
@@ -18,19 +32,6 @@ function recipes(packages: Packages, programs: string): readonly ImageRecipe[] {
   const program = (name: string): Buffer => readFileSync(join(programs, name));
   const pause = new LayerBuilder().program("pause", program("pause")).build();
   const setuid = new LayerBuilder().file("effective-uid", program("effective-uid"), { mode: 0o4755 }).build();
-  const nginx: RunConfig = {
-    Env: [path],
-    Cmd: ["nginx", "-g", "daemon off;"],
-    StopSignal: "SIGTERM",
-    ExposedPorts: { "80/tcp": {} },
-  };
-  const httpd: RunConfig = {
-    Env: [path.replace("PATH=", "PATH=/usr/local/apache2/bin:")],
-    Cmd: ["httpd", "-DFOREGROUND", "-f", "/usr/local/apache2/conf/httpd.conf"],
-    WorkingDir: "/usr/local/apache2",
-    StopSignal: "SIGWINCH",
-    ExposedPorts: { "80/tcp": {} },
-  };
   return [
     ...["3.9", "3.10"].map((tag) => ({
       repository: "pause",
