@@ -89,35 +89,37 @@ async function drained(copies: readonly Copy[], gone: Promise<void>): Promise<vo
 
 /** Runs an exec session to its end. When the client goes first, the process is killed: nobody could see its end any more. */
 export async function runExec(client: ClientSession, session: ExecSession): Promise<void> {
-  client.onResize((columns, rows) => session.resize(columns, rows));
-  const copies = collect(client, session);
-  feed(client, session);
-  const gone = client.closed.then(() => undefined);
-  const exitCode = await Promise.race([session.exit, gone]);
-  if (exitCode === undefined) {
-    session.kill();
+  try {
+    client.onResize((columns, rows) => session.resize(columns, rows));
+    const copies = collect(client, session);
+    feed(client, session);
+    const exitCode = await Promise.race([session.exit, client.closed.then(() => undefined)]);
+    if (exitCode === undefined) {
+      session.kill();
+      await session.exit;
+      return;
+    }
+    await drained(copies, client.closed);
+    await client.finish({ kind: "exited", exitCode });
+  } finally {
     release(session);
-    await session.exit;
-    return;
   }
-  await drained(copies, client.closed);
-  release(session);
-  await client.finish({ kind: "exited", exitCode });
 }
 
 /** Runs an attach session until the container has exited or the client has gone. */
 export async function runAttach(client: ClientSession, session: AttachSession): Promise<void> {
-  client.onResize((columns, rows) => session.resize(columns, rows));
-  const copies = collect(client, session);
-  feed(client, session);
-  const first = await Promise.race([session.ended.then(() => "ended"), client.closed.then(() => "gone")]);
-  if (first === "ended") {
-    await drained(copies, client.closed);
-  }
-  session.close();
-  release(session);
-  if (first === "ended") {
-    await client.finish({ kind: "exited", exitCode: 0 });
+  try {
+    client.onResize((columns, rows) => session.resize(columns, rows));
+    const copies = collect(client, session);
+    feed(client, session);
+    const first = await Promise.race([session.ended.then(() => "ended"), client.closed.then(() => "gone")]);
+    if (first === "ended") {
+      await drained(copies, client.closed);
+      await client.finish({ kind: "exited", exitCode: 0 });
+    }
+  } finally {
+    session.close();
+    release(session);
   }
 }
 
