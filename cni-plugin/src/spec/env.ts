@@ -34,7 +34,7 @@ function invalid(message: string): CniError {
 }
 
 function parseCommand(env: PluginEnv): Command {
-  const text = env["CNI_COMMAND"] ?? "";
+  const text = env.CNI_COMMAND ?? "";
   const command = commands.find((known) => known === text);
   if (command === undefined) throw invalid(`CNI_COMMAND "${text}" is none of ${commands.join(", ")}`);
   return command;
@@ -42,7 +42,9 @@ function parseCommand(env: PluginEnv): Command {
 
 function checkContainerId(id: string): void {
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(id)) {
-    throw invalid(`CNI_CONTAINERID "${id}" must begin with a letter or digit and have only these, "_", "." and "-"`);
+    throw invalid(
+      `CNI_CONTAINERID "${id}" must begin with a letter or digit and have only these, "_", "." and "-"`,
+    );
   }
 }
 
@@ -73,20 +75,20 @@ export function parseEnv(env: PluginEnv): Call {
     need === "required" && (env[name] ?? "") === "" ? [name] : [],
   );
   if (missing.length > 0) throw invalid(`${command} needs ${missing.join(", ")}`);
-  const containerId = env["CNI_CONTAINERID"] ?? "";
-  const ifName = env["CNI_IFNAME"] ?? "";
+  const containerId = env.CNI_CONTAINERID ?? "";
+  const ifName = env.CNI_IFNAME ?? "";
   if ("CNI_CONTAINERID" in needs[command]) {
     checkContainerId(containerId);
     checkIfName(ifName);
   }
-  const override = (env["CNI_NETNS_OVERRIDE"] ?? "").toLowerCase();
+  const override = (env.CNI_NETNS_OVERRIDE ?? "").toLowerCase();
   return {
     command,
     containerId,
-    netns: env["CNI_NETNS"] ?? "",
+    netns: env.CNI_NETNS ?? "",
     ifName,
-    args: parseArgs(env["CNI_ARGS"] ?? ""),
-    path: (env["CNI_PATH"] ?? "").split(":").filter((directory) => directory !== ""),
+    args: parseArgs(env.CNI_ARGS ?? ""),
+    path: (env.CNI_PATH ?? "").split(":").filter((directory) => directory !== ""),
     netnsOverride: override === "1" || override === "true",
   };
 }

@@ -132,12 +132,12 @@ function parseLegacy(json: Json): Result {
   const routes: ResultRoute[] = [];
   for (const family of [4, 6] as const) {
     const body = json[`ip${family}`];
-    if (!isObject(body) || typeof body["ip"] !== "string") continue;
-    const gateway = body["gateway"];
-    ips.push({ family, address: body["ip"], ...(typeof gateway === "string" ? { gateway } : {}) });
-    routes.push(...(objects(body["routes"], `ip${family}.routes`) as unknown as ResultRoute[]));
+    if (!isObject(body) || typeof body.ip !== "string") continue;
+    const gateway = body.gateway;
+    ips.push({ family, address: body.ip, ...(typeof gateway === "string" ? { gateway } : {}) });
+    routes.push(...(objects(body.routes, `ip${family}.routes`) as unknown as ResultRoute[]));
   }
-  return { interfaces: [], ips, routes, dns: isObject(json["dns"]) ? json["dns"] : {} };
+  return { interfaces: [], ips, routes, dns: isObject(json.dns) ? json.dns : {} };
 }
 
 /** A result of any version, as a previous plugin or an IPAM plugin printed it. */
@@ -145,15 +145,15 @@ export function parseResult(json: unknown, field: string): Result {
   if (json === null || json === undefined) return emptyResult;
   if (!isObject(json)) throw new CniError(codes.decode, `${field} is no object`);
   if ("ip4" in json || "ip6" in json) return parseLegacy(json);
-  const ips = objects(json["ips"], `${field}.ips`).map((entry, index): ResultIp => {
+  const ips = objects(json.ips, `${field}.ips`).map((entry, index): ResultIp => {
     const { version: _, ...rest } = entry;
-    const family = familyOf(rest["address"], `${field}.ips[${index}]`);
+    const family = familyOf(rest.address, `${field}.ips[${index}]`);
     return { ...(rest as unknown as Omit<ResultIp, "family">), family };
   });
   return {
-    interfaces: objects(json["interfaces"], `${field}.interfaces`) as unknown as readonly ResultInterface[],
+    interfaces: objects(json.interfaces, `${field}.interfaces`) as unknown as readonly ResultInterface[],
     ips,
-    routes: objects(json["routes"], `${field}.routes`) as unknown as readonly ResultRoute[],
-    dns: isObject(json["dns"]) ? json["dns"] : {},
+    routes: objects(json.routes, `${field}.routes`) as unknown as readonly ResultRoute[],
+    dns: isObject(json.dns) ? json.dns : {},
   };
 }

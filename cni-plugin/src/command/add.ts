@@ -1,0 +1,231 @@
+import type { Netns } from "../link/host.ts";
+import { hostLinkName, linkAlias, macOfAddress, macOfName, networkKey } from "../link/names.ts";
+import type { Link, RouteSpec } from "../link/rtnetlink.ts";
+import { configurePod, createVeth } from "../link/veth.ts";
+import { claimHostPorts, hostPortElements, ownerMark, releaseHostPorts } from "../nft/host-ports.ts";
+import type { Address, Family, Prefix } from "../spec/address.ts";
+import { formatAddress, formatPrefix, parseAddress, parsePrefix } from "../spec/address.ts";
+import { asCniError, CniError, codes } from "../spec/errors.ts";
+import type { Result, ResultRoute } from "../spec/result.ts";
+import type { Assignment } from "./addresses.ts";
+import { assign, gatewaysOf } from "./addresses.ts";
+import type { Context, NetworkReady, Request } from "./context.ts";
+import { ensureNetwork } from "./network.ts";
+import { Undo } from "./undo.ts";
+
+/** The routes as asked for, plus the default routes that isDefaultGateway stands for. */
+function wantedRoutes(request: Request, assignment: Assignment): readonly ResultRoute[] {
+  const routes = [...assignment.routes];
+  if (!request.config.isDefaultGateway) return routes;
+  for (const { prefix, gateway } of assignment.addresses) {
+    const dst = prefix.address.family === 4 ? "0.0.0.0/0" : "::/0";
+    if (gateway !== undefined && !routes.some((route) => route.dst === dst)) {
+      routes.push({ dst, gw: formatAddress(gateway) });
+    }
+  }
+  return routes;
+}
+
+/** A route without a gateway goes by that of the family's first address, as the specification has it. */
+function routeSpecs(
+  routes: readonly ResultRoute[],
+  assignment: Assignment,
+  index: number,
+): readonly RouteSpec[] {
+  const gatewayOf = (family: Family): Address | undefined =>
+    assignment.addresses.find((entry) => entry.prefix.address.family === family)?.gateway;
+  return routes.flatMap((route) => {
+    const dst = parsePrefix(route.dst, "routes.dst");
+    const { family } = dst.address;
+    if (!assignment.addresses.some((entry) => entry.prefix.address.family === family)) return [];
+    const { mtu, advmss, priority, table, scope } = route;
+    const gateway =
+      route.gw !== undefined && route.gw !== ""
+        ? parseAddress(route.gw, "routes.gw")
+        : scope === undefined || scope < 253
+          ? gatewayOf(family)
+          : undefined;
+    const options = {
+      ...(mtu === undefined ? {} : { mtu }),
+      ...(advmss === undefined ? {} : { advmss }),
+      ...(priority === undefined ? {} : { priority }),
+      ...(table === undefined ? {} : { table }),
+      ...(scope === undefined ? {} : { scope }),
+    };
+    return [{ dst, gateway, index, options }];
+  });
+}
+
+function podMac(request: Request, assignment: Assignment): string {
+  const { config, call } = request;
+  const asked = config.runtime.mac ?? config.mac ?? call.args.get("MAC");
+  if (asked !== undefined && asked !== "") return asked.toLowerCase();
+  const first = assignment.addresses[0];
+  return first === undefined
+    ? macOfName(`${call.containerId} ${call.ifName}`)
+    : macOfAddress(first.prefix.address);
+}
+
+/** fe80:: with the interface's own identifier (RFC 4291, appendix A). */
+function linkLocalOf(mac: string): Address {
+  const bytes = Buffer.from(mac.replaceAll(":", ""), "hex");
+  const id = Buffer.from([
+    (bytes[0] ?? 0) ^ 2,
+    bytes[1] ?? 0,
+    bytes[2] ?? 0,
+    0xff,
+    0xfe,
+    bytes[3] ?? 0,
+    bytes[4] ?? 0,
+    bytes[5] ?? 0,
+  ]);
+  return { family: 6, value: (0xfe80n << 112n) | BigInt(`0x${id.toString("hex")}`) };
+}
+
+async function attachLink(
+  context: Context,
+  request: Request,
+  netns: Netns,
+  network: NetworkReady,
+  assignment: Assignment,
+  undo: Undo,
+  renew: () => Promise<NetworkReady>,
+): Promise<Link> {
+  const { config, call } = request;
+  const key = networkKey(config);
+  const hostName = hostLinkName(key, call.containerId, call.ifName);
+  const spec = {
+    hostName,
+    alias: linkAlias(key, call.containerId, call.ifName),
+    bridge: network.bridge,
+    podName: call.ifName,
+    podMac: podMac(request, assignment),
+    mtu: config.mtu,
+    hairpin: config.hairpinMode,
+    isolated: config.portIsolation,
+    ipv6: network.ipv6,
+  };
+  const create = async (): Promise<Link> => {
+    try {
+      return await createVeth(context.host, spec, netns);
+    } catch (error) {
+      if (!(error instanceof CniError)) throw error;
+      // The pod's end may belong to a link whose deletion is only queued; the bridge may have been deleted by someone.
+      if (error.code === codes.invalidEnvironment) await context.unlink.flush();
+      const { bridge } = await renew();
+      return createVeth(context.host, { ...spec, bridge }, netns);
+    }
+  };
+  const link = await create();
+  undo.push(`remove ${hostName}`, () => context.unlink.detach(hostName));
+  return link;
+}
+
+function resultOf(
+  request: Request,
+  network: NetworkReady,
+  link: Link,
+  routes: readonly ResultRoute[],
+  assignment: Assignment,
+): Result {
+  const { config, call } = request;
+  const dns = Object.keys(config.dns).length > 0 ? config.dns : assignment.dns;
+  return {
+    interfaces: [
+      { name: config.bridge, mac: network.bridgeMac, mtu: network.bridgeMtu },
+      { name: link.name, mac: link.mac, mtu: link.mtu },
+      { name: call.ifName, mac: podMac(request, assignment), mtu: link.mtu, sandbox: call.netns },
+    ],
+    ips: assignment.addresses.map(({ prefix, gateway }) => ({
+      family: prefix.address.family,
+      address: formatPrefix(prefix),
+      ...(gateway === undefined ? {} : { gateway: formatAddress(gateway) }),
+      interface: 2,
+    })),
+    routes,
+    dns,
+  };
+}
+
+async function claimPorts(
+  context: Context,
+  request: Request,
+  link: Link,
+  addresses: readonly Address[],
+  undo: Undo,
+): Promise<void> {
+  const mappings = request.config.runtime.portMappings ?? [];
+  if (mappings.length === 0) return;
+  const owner = ownerMark(link.name, request.config.name, request.call.containerId);
+  const elements = hostPortElements(mappings, addresses, owner);
+  const alive = async (name: string): Promise<boolean> => (await context.host.findLink(name)) !== undefined;
+  const lock = await context.lockTable();
+  try {
+    await claimHostPorts(context.table, elements, alive);
+  } finally {
+    await lock.release();
+  }
+  undo.push("free host ports", () => releaseHostPorts(context.table, link.name, mappings));
+}
+
+function gatewaysOfAssignment(assignment: Assignment): readonly Prefix[] {
+  return assignment.addresses.flatMap(({ prefix, gateway }) =>
+    gateway === undefined ? [] : [{ address: gateway, length: prefix.length }],
+  );
+}
+
+async function build(context: Context, request: Request, netns: Netns, undo: Undo): Promise<Result> {
+  const { config, call } = request;
+  const early = gatewaysOf(config);
+  // With ranges of our own the gateways are known, so bridge and rules are looked after while the address is chosen.
+  const preparing = early === undefined ? undefined : ensureNetwork(context, config, early);
+  preparing?.catch(() => undefined);
+  const assignment = await assign(context, request, netns.inode, undo);
+  const gateways = early ?? gatewaysOfAssignment(assignment);
+  const network = await (preparing ?? ensureNetwork(context, config, gateways));
+  const renew = (): Promise<NetworkReady> => {
+    context.networks.clear();
+    return ensureNetwork(context, config, gateways);
+  };
+  const link = await attachLink(context, request, netns, network, assignment, undo, renew);
+  const routes = wantedRoutes(request, assignment);
+  const addresses = assignment.addresses.map((entry) => entry.prefix);
+  await configurePod(context.host, netns, {
+    ifName: call.ifName,
+    index: link.peer,
+    addresses,
+    routes: routeSpecs(routes, assignment, link.peer),
+    linkLocal: linkLocalOf(podMac(request, assignment)),
+    ipv6: network.ipv6,
+  });
+  const plain = addresses.map((prefix) => prefix.address);
+  await claimPorts(context, request, link, plain, undo);
+  return resultOf(request, network, link, routes, assignment);
+}
+
+/** ADD: all or nothing. */
+export async function add(context: Context, request: Request): Promise<Result> {
+  const { call, config } = request;
+  const netns = await context.host.openNetns(call.netns, request.netnsFd);
+  try {
+    if (netns.inode === context.host.inode && !call.netnsOverride) {
+      throw new CniError(
+        codes.invalidNetns,
+        `CNI_NETNS "${call.netns}" is the plugin's own network namespace`,
+      );
+    }
+    const lock = await context.lockNetwork(networkKey(config), "shared");
+    try {
+      const undo = new Undo();
+      try {
+        return await build(context, request, netns, undo);
+      } catch (error) {
+        throw await undo.after(asCniError(error));
+      }
+    } finally {
+      await lock.release();
+    }
+  } finally {
+    await netns.close();
+  }
+}

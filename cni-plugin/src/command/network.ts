@@ -1,0 +1,84 @@
+import { ensureBridge, hasIpv6, setSysctl } from "../link/bridge.ts";
+import { networkKey, networkTag } from "../link/names.ts";
+import { networkChains, sharedChains } from "../nft/ruleset.ts";
+import type { Prefix } from "../spec/address.ts";
+import { formatPrefix, networkOf } from "../spec/address.ts";
+import type { NetConfig } from "../spec/config.ts";
+import type { Context, NetworkReady } from "./context.ts";
+
+const freshMs = 1_000;
+
+/** Whether the network needs the packet filter at all. */
+export function needsTable(config: NetConfig): boolean {
+  return config.ipMasq || (config.runtime.portMappings?.length ?? 0) > 0;
+}
+
+async function ensureTable(context: Context, config: NetConfig, subnets: readonly Prefix[]): Promise<void> {
+  const chains = [...sharedChains(), ...networkChains(networkKey(config), subnets, config.ipMasq)];
+  const lock = await context.lockTable();
+  try {
+    await context.table.ensure(chains);
+  } finally {
+    await lock.release();
+  }
+}
+
+async function prepare(
+  context: Context,
+  config: NetConfig,
+  gateways: readonly Prefix[],
+  subnets: readonly Prefix[],
+): Promise<NetworkReady> {
+  const table = needsTable(config) ? ensureTable(context, config, subnets) : Promise.resolve();
+  const bridge = await ensureBridge(context.host, {
+    name: config.bridge,
+    mtu: config.mtu,
+    promisc: config.promiscMode,
+    gateways: config.isGateway ? gateways : [],
+    forceAddress: config.forceAddress,
+  });
+  await table;
+  // A host port on 127.0.0.1 leaves by the bridge with that source, until the return path replaces it.
+  if ((config.runtime.portMappings?.length ?? 0) > 0) {
+    await setSysctl(`ipv4/conf/${config.bridge}/route_localnet`, "1");
+  }
+  return {
+    bridge: bridge.index,
+    bridgeMac: bridge.mac,
+    bridgeMtu: bridge.mtu,
+    ipv6: await hasIpv6(),
+    at: performance.now(),
+  };
+}
+
+/** Makes bridge, gateway addresses and rules what they have to be; a burst of pods shares one look. */
+export async function ensureNetwork(
+  context: Context,
+  config: NetConfig,
+  gateways: readonly Prefix[],
+): Promise<NetworkReady> {
+  const subnets = gateways.map((gateway) => ({ ...gateway, address: networkOf(gateway) }));
+  const key = [
+    networkTag(networkKey(config)),
+    gateways.map(formatPrefix).join(","),
+    config.isGateway,
+    config.ipMasq,
+    (config.runtime.portMappings?.length ?? 0) > 0,
+    config.promiscMode,
+  ].join(" ");
+  const known = context.networks.get(key);
+  if (known !== undefined) {
+    const ready = await known.catch(() => undefined);
+    if (ready !== undefined && performance.now() - ready.at < freshMs) return ready;
+  }
+  if (context.networks.get(key) === known)
+    context.networks.set(key, prepare(context, config, gateways, subnets));
+  const next = context.networks.get(key);
+  if (next === undefined) throw new Error("unreachable: the promise was set just now");
+  try {
+    return await next;
+  } catch (error) {
+    if (context.networks.get(key) === next) context.networks.delete(key);
+    throw error;
+  }
+}

@@ -1,0 +1,55 @@
+import { stat } from "node:fs/promises";
+import type { Lease } from "../ipam/lease-store.ts";
+import type { Pool } from "../ipam/pool.ts";
+import { linkOfOwner } from "../nft/host-ports.ts";
+import { formatAddress } from "../spec/address.ts";
+import type { Context } from "./context.ts";
+
+/** Why a lease means nothing any more; undefined while it may. For callers that hold the network's lock alone. */
+async function deathOf(
+  context: Context,
+  lease: Lease,
+  links: ReadonlySet<string>,
+): Promise<string | undefined> {
+  if (lease.owner === undefined) return "empty or torn file";
+  const { proof } = lease;
+  // Another program's lease: only its own DEL or a GC with a list can tell.
+  if (proof === undefined) return undefined;
+  if (proof.boot !== context.boot) return "of an earlier boot";
+  if (proof.hostLink !== "") return links.has(proof.hostLink) ? undefined : `${proof.hostLink} is gone`;
+  const inode = await stat(proof.netns, { bigint: true }).then(
+    (found) => String(found.ino),
+    () => "",
+  );
+  return inode === proof.netnsInode ? undefined : `${proof.netns} is gone`;
+}
+
+/** Frees addresses of the bridge's pods that a crash, a reboot or a lost DEL has left. Returns what was freed. */
+export async function sweepLeases(context: Context, pool: Pool, bridge: string): Promise<readonly string[]> {
+  const leases = await pool.store.list();
+  const links = new Set((await context.host.listLinks()).map((link) => link.name));
+  const freed: string[] = [];
+  for (const lease of leases) {
+    if (lease.proof !== undefined && lease.proof.bridge !== bridge) continue;
+    const death = await deathOf(context, lease, links);
+    if (death === undefined) continue;
+    await pool.reap(lease.address, lease.owner);
+    freed.push(`${formatAddress(lease.address)} (${death})`);
+  }
+  return freed;
+}
+
+/** Frees host ports whose pod's link is gone. A link exists before its ports and ends after them. */
+export async function sweepHostPorts(context: Context): Promise<number> {
+  const lock = await context.lockTable();
+  try {
+    const elements = await context.table.list();
+    if (elements.length === 0) return 0;
+    const links = new Set((await context.host.listLinks()).map((link) => link.name));
+    const dead = elements.filter((element) => !links.has(linkOfOwner(element.owner)));
+    await context.table.remove(dead);
+    return dead.length;
+  } finally {
+    await lock.release();
+  }
+}

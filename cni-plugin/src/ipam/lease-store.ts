@@ -1,0 +1,176 @@
+import { constants } from "node:fs";
+import { mkdir, open, readdir, readFile, rename, unlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { linkOpenFile, readAttribute, trySetAttribute } from "../kernel/libc.ts";
+import type { Address } from "../spec/address.ts";
+import { formatAddress, tryParseAddress } from "../spec/address.ts";
+
+/** Who has an address: the reference plugin's file content is these two, with CR LF between them. */
+export interface LeaseOwner {
+  readonly containerId: string;
+  readonly ifName: string;
+}
+
+/** What proves whether a lease still means something. Kept beside the content, which other programs compare. */
+export interface LeaseProof {
+  /** /proc/sys/kernel/random/boot_id at the time: no interface outlives a boot. */
+  readonly boot: string;
+  /** The host's end of the link, "" when the interface is another plugin's. */
+  readonly hostLink: string;
+  readonly bridge: string;
+  readonly netns: string;
+  readonly netnsInode: string;
+  readonly hostPorts: boolean;
+}
+
+export interface Lease {
+  readonly address: Address;
+  /** undefined: an empty or torn file. */
+  readonly owner: LeaseOwner | undefined;
+  /** undefined: another program's, or a filesystem without attributes. */
+  readonly proof: LeaseProof | undefined;
+}
+
+const attributeName = "user.berth.lease";
+
+function contentOf(owner: LeaseOwner): string {
+  return `${owner.containerId}\r\n${owner.ifName}`;
+}
+
+/** Releases of the reference plugin before 0.8 wrote the id alone. */
+function parseContent(text: string): LeaseOwner | undefined {
+  const [containerId, ifName] = text.trim().split("\r\n");
+  return containerId === undefined || containerId === "" ? undefined : { containerId, ifName: ifName ?? "" };
+}
+
+function parseProof(text: string | undefined): LeaseProof | undefined {
+  if (text === undefined) return undefined;
+  const [boot, hostLink, bridge, netnsInode, ports, netns] = text.split("\n");
+  if (boot === undefined || hostLink === undefined || bridge === undefined || netnsInode === undefined) {
+    return undefined;
+  }
+  return { boot, hostLink, bridge, netnsInode, hostPorts: ports === "ports", netns: netns ?? "" };
+}
+
+function formatProof(proof: LeaseProof): string {
+  const { boot, hostLink, bridge, netnsInode, hostPorts, netns } = proof;
+  return [boot, hostLink, bridge, netnsInode, hostPorts ? "ports" : "", netns].join("\n");
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
+}
+
+/**
+ * The leases of one network: a file for each address, named by it, in the reference plugin's layout. A file appears
+ * with its content or not at all, and only one process can make it. Nothing is flushed to the disk: a lease ends with
+ * the boot anyway, so what a power cut leaves is only removed.
+ */
+export class LeaseStore {
+  readonly directory: string;
+
+  constructor(dataDir: string, network: string) {
+    this.directory = join(dataDir, network);
+  }
+
+  get lockPath(): string {
+    return join(this.directory, "lock");
+  }
+
+  #path(address: Address): string {
+    return join(this.directory, formatAddress(address));
+  }
+
+  async #openUnnamed(): Promise<Awaited<ReturnType<typeof open>>> {
+    // O_TMPFILE is a flag of its own plus O_DIRECTORY (asm-generic/fcntl.h).
+    const mode = constants.O_WRONLY | 0o20000000 | constants.O_DIRECTORY;
+    try {
+      return await open(this.directory, mode, 0o644);
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      await mkdir(this.directory, { recursive: true, mode: 0o755 });
+      return open(this.directory, mode, 0o644);
+    }
+  }
+
+  /** False when the address is taken, by whomever. */
+  async create(address: Address, owner: LeaseOwner, proof: LeaseProof): Promise<boolean> {
+    const file = await this.#openUnnamed();
+    try {
+      await file.write(contentOf(owner));
+      trySetAttribute(file.fd, attributeName, formatProof(proof));
+      return await linkOpenFile(file.fd, this.#path(address));
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** Removes the file if it is still this owner's. False when it isn't there. */
+  async release(address: Address, owner: LeaseOwner): Promise<boolean> {
+    const lease = await this.read(address);
+    if (lease?.owner === undefined) return false;
+    const { containerId, ifName } = lease.owner;
+    if (containerId !== owner.containerId || (ifName !== "" && ifName !== owner.ifName)) return false;
+    return this.remove(address);
+  }
+
+  /** False when it is gone already. */
+  async remove(address: Address): Promise<boolean> {
+    try {
+      await unlink(this.#path(address));
+      return true;
+    } catch (error) {
+      if (isMissing(error)) return false;
+      throw error;
+    }
+  }
+
+  async read(address: Address): Promise<Lease | undefined> {
+    const path = this.#path(address);
+    try {
+      const text = await readFile(path, "utf8");
+      return { address, owner: parseContent(text), proof: parseProof(readAttribute(path, attributeName)) };
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** The addresses that have a file; other files in the directory are none of ours. */
+  async addresses(): Promise<readonly Address[]> {
+    const names = await readdir(this.directory).catch((error: unknown) => {
+      if (isMissing(error)) return [];
+      throw error;
+    });
+    return names.flatMap((name) => tryParseAddress(name) ?? []);
+  }
+
+  /** Every lease, read a few at a time. */
+  async list(): Promise<readonly Lease[]> {
+    const addresses = await this.addresses();
+    const leases: Lease[] = [];
+    for (let at = 0; at < addresses.length; at += 32) {
+      const some = await Promise.all(addresses.slice(at, at + 32).map((address) => this.read(address)));
+      leases.push(...some.filter((lease) => lease !== undefined));
+    }
+    return leases;
+  }
+
+  /** Where the last allocation of a range set ended, so that addresses are used round robin. Only a hint. */
+  async readCursor(set: number): Promise<Address | undefined> {
+    try {
+      const text = await readFile(join(this.directory, `last_reserved_ip.${set}`), "utf8");
+      return tryParseAddress(text.trim());
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async writeCursor(set: number, address: Address): Promise<void> {
+    const path = join(this.directory, `last_reserved_ip.${set}`);
+    const temporary = `${path}.${process.pid}`;
+    await writeFile(temporary, formatAddress(address));
+    await rename(temporary, path);
+  }
+}

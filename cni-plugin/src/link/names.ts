@@ -1,0 +1,59 @@
+import { createHash } from "node:crypto";
+import type { Address } from "../spec/address.ts";
+import { addressBytes } from "../spec/address.ts";
+import type { NetConfig } from "../spec/config.ts";
+
+/** What makes a network one of its own on this host: several servers may use one name with bridges of their own. */
+export interface NetworkKey {
+  readonly name: string;
+  readonly bridge: string;
+}
+
+export function networkKey(config: NetConfig): NetworkKey {
+  return { name: config.name, bridge: config.bridge };
+}
+
+function hash(...parts: readonly string[]): string {
+  return createHash("sha256").update(parts.join("\0")).digest("hex");
+}
+
+/** Eight hexadecimal digits for names that must differ between networks. */
+export function networkTag(key: NetworkKey): string {
+  return hash("network", key.name, key.bridge).slice(0, 8);
+}
+
+/** The host's end of a pod's interface. It can be told from network, container and interface alone, so DEL needs no record. */
+export function hostLinkName(key: NetworkKey, containerId: string, ifName: string): string {
+  return `veth${hash("link", key.name, key.bridge, containerId, ifName).slice(0, 11)}`;
+}
+
+/** The link's alias: for people, and for GC to know whose it is. */
+export function linkAlias(key: NetworkKey, containerId: string, ifName: string): string {
+  return `berth ${key.name} ${containerId} ${ifName}`;
+}
+
+/** Reads an alias back; undefined for one that isn't ours. */
+export function parseAlias(
+  alias: string,
+): { readonly network: string; readonly containerId: string; readonly ifName: string } | undefined {
+  const [mark, network, containerId, ifName] = alias.split(" ");
+  if (mark !== "berth" || network === undefined || containerId === undefined || ifName === undefined) {
+    return undefined;
+  }
+  return { network, containerId, ifName };
+}
+
+function colons(hex: string): string {
+  return (hex.match(/../g) ?? []).join(":");
+}
+
+/** A locally administered address out of the IP address: a neighbour's cache stays right when the IP is used again. */
+export function macOfAddress(address: Address): string {
+  const bytes = addressBytes(address);
+  return `0a:58:${colons(bytes.subarray(bytes.length - 4).toString("hex"))}`;
+}
+
+/** A locally administered address out of any name. */
+export function macOfName(name: string): string {
+  return `0a:58:${colons(hash("mac", name).slice(0, 8))}`;
+}

@@ -1,0 +1,34 @@
+import { writeSync } from "node:fs";
+import { createPlugin } from "./resident/plugin.ts";
+import { supportedVersions } from "./spec/versions.ts";
+
+// The plugin on its own, for when no server answers: one call, then the end.
+
+async function readStdin(): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) chunks.push(Buffer.from(chunk));
+  return Buffer.concat(chunks);
+}
+
+function environment(): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(process.env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+  );
+}
+
+async function main(): Promise<number> {
+  const env = environment();
+  if ((env.CNI_COMMAND ?? "") === "") {
+    process.stderr.write(
+      `CNI plugin berth\nCNI protocol versions supported: ${supportedVersions.join(", ")}\n`,
+    );
+    return 0;
+  }
+  const plugin = createPlugin(env.BERTH_CNI_RUN_DIR ? { runDir: env.BERTH_CNI_RUN_DIR } : {}, false);
+  const { exitCode, stdout } = await plugin.run(env, await readStdin());
+  await plugin.close();
+  if (stdout.length > 0) writeSync(1, stdout);
+  return exitCode;
+}
+
+process.exitCode = await main();

@@ -1,0 +1,121 @@
+import type { Address } from "../spec/address.ts";
+import { addressBytes, formatAddress } from "../spec/address.ts";
+import { CniError, codes } from "../spec/errors.ts";
+import type { PortMapping, Protocol } from "../spec/runtime-config.ts";
+import type { Element } from "./messages.ts";
+import { maps } from "./ruleset.ts";
+import type { KernelElement, Table } from "./table.ts";
+
+const numbers: Readonly<Record<Protocol, number>> = { tcp: 6, udp: 17, sctp: 132 };
+
+function word(value: Buffer): Buffer {
+  return Buffer.concat([value, Buffer.alloc((4 - (value.length % 4)) % 4)]);
+}
+
+function port(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt16BE(value);
+  return bytes;
+}
+
+function keyOf(mapping: PortMapping): Buffer {
+  const protocol = word(Buffer.from([numbers[mapping.protocol]]));
+  const address = mapping.hostIp === undefined ? [] : [addressBytes(mapping.hostIp)];
+  return Buffer.concat([...address, protocol, port(mapping.hostPort)]);
+}
+
+/** The elements that a pod's mappings are: one for each port and family in which the pod has an address. */
+export function hostPortElements(
+  mappings: readonly PortMapping[],
+  addresses: readonly Address[],
+  owner: string,
+): readonly Element[] {
+  return mappings.flatMap((mapping) =>
+    ([4, 6] as const).flatMap((family) => {
+      const pod = addresses.find((address) => address.family === family);
+      if (pod === undefined || (mapping.hostIp !== undefined && mapping.hostIp.family !== family)) return [];
+      const map =
+        mapping.hostIp === undefined
+          ? family === 4
+            ? maps.any4.name
+            : maps.any6.name
+          : family === 4
+            ? maps.at4.name
+            : maps.at6.name;
+      const value = Buffer.concat([addressBytes(pod), port(mapping.containerPort)]);
+      return [{ map, key: keyOf(mapping), value, owner }];
+    }),
+  );
+}
+
+/** The same keys in every map where they can be: for DEL, which may not know the pod's addresses. */
+export function hostPortKeys(mappings: readonly PortMapping[]): readonly Pick<Element, "map" | "key">[] {
+  return mappings.flatMap((mapping): readonly Pick<Element, "map" | "key">[] => {
+    const key = keyOf(mapping);
+    if (mapping.hostIp !== undefined) {
+      return [{ map: mapping.hostIp.family === 4 ? maps.at4.name : maps.at6.name, key }];
+    }
+    return [
+      { map: maps.any4.name, key },
+      { map: maps.any6.name, key },
+    ];
+  });
+}
+
+function describe(element: Pick<Element, "key">): string {
+  const { key } = element;
+  const protocol = key[key.length - 8];
+  const name = Object.entries(numbers).find(([, number]) => number === protocol)?.[0] ?? String(protocol);
+  const address =
+    key.length > 8
+      ? `${formatAddress({ family: key.length === 12 ? 4 : 6, value: BigInt(`0x${key.toString("hex", 0, key.length - 8)}`) })} `
+      : "";
+  return `${name} ${address}${key.readUInt16BE(key.length - 4)}`;
+}
+
+/** What a pod's elements are marked with: the host's end of its link first, which proves whether it still lives. */
+export function ownerMark(hostLink: string, network: string, containerId: string): string {
+  return `${hostLink} ${network.slice(0, 60)} ${containerId.slice(0, 100)}`;
+}
+
+export function linkOfOwner(owner: string): string {
+  return owner.split(" ")[0] ?? "";
+}
+
+/** Takes the ports for the pod. A port of a pod whose link is gone is taken over; one of a living pod is an error. */
+export async function claimHostPorts(
+  table: Table,
+  elements: readonly Element[],
+  isAlive: (hostLink: string) => Promise<boolean>,
+): Promise<void> {
+  const conflict = await table.add(elements);
+  if (conflict === undefined) return;
+  const present = (await table.find(elements)).filter((element) => element !== undefined);
+  for (const other of present) {
+    const mine = elements.find((element) => element.map === other.map && element.key.equals(other.key));
+    if (mine === undefined || linkOfOwner(mine.owner) === linkOfOwner(other.owner)) continue;
+    if (await isAlive(linkOfOwner(other.owner))) {
+      const [, network, container] = other.owner.split(" ");
+      throw new CniError(
+        codes.hostPortTaken,
+        `host port ${describe(other)} belongs to container ${container ?? "?"} of network ${network ?? "?"}`,
+      );
+    }
+  }
+  await table.replace(elements, present);
+}
+
+/** Gives a pod's ports back. Without `mappings` every map is looked through. */
+export async function releaseHostPorts(
+  table: Table,
+  hostLink: string,
+  mappings: readonly PortMapping[] | undefined,
+): Promise<readonly KernelElement[]> {
+  const found =
+    mappings === undefined
+      ? await table.list()
+      : (await table.find(hostPortKeys(mappings))).filter((element) => element !== undefined);
+  const mine = found.filter((element) => linkOfOwner(element.owner) === hostLink);
+  await table.remove(mine);
+  return mine;
+}

@@ -1,0 +1,166 @@
+import { errnos } from "../kernel/libc.ts";
+import { refusal } from "../link/channel.ts";
+import type { Host } from "../link/host.ts";
+import type { Message } from "../link/wire.ts";
+import { attributeList, attributeText, decodeAttributes } from "../link/wire.ts";
+import { CniError, codes } from "../spec/errors.ts";
+import type { BaseChain, Element } from "./messages.ts";
+import {
+  attributesAt,
+  batchBegin,
+  batchEnd,
+  deleteChain,
+  deleteElement,
+  flushChain,
+  getChain,
+  getElement,
+  isPart,
+  listChains,
+  listElements,
+  newChain,
+  newElement,
+  newMap,
+  newRule,
+  newTable,
+  parseComment,
+} from "./messages.ts";
+import { maps } from "./ruleset.ts";
+
+/** An element as the kernel has it. */
+export interface KernelElement {
+  readonly map: string;
+  readonly key: Buffer;
+  readonly value: Buffer;
+  /** Who put it there, out of the comment. */
+  readonly owner: string;
+}
+
+/** The table in the kernel. Whoever changes chains holds the table's file lock. */
+export class Table {
+  readonly #host: Host;
+
+  constructor(host: Host) {
+    this.#host = host;
+  }
+
+  /** Comments of these chains; undefined for a chain that is not there. */
+  async comments(names: readonly string[]): Promise<readonly (string | undefined)[]> {
+    const replies = await this.#host.filter.request(names.map(getChain));
+    return replies.map((reply) => {
+      const part = reply.parts.find((header) => isPart(header.type, "newChain"));
+      return part === undefined ? undefined : parseComment(decodeAttributes(part.body, attributesAt).get(12));
+    });
+  }
+
+  /** Makes the chains as described; those that are so already stay untouched, the others change in one transaction. */
+  async ensure(chains: readonly BaseChain[]): Promise<boolean> {
+    const present = await this.comments(chains.map((chain) => chain.name));
+    const changes: Message[] = [];
+    for (const [index, chain] of chains.entries()) {
+      if (present[index] === chain.comment) continue;
+      if (present[index] !== undefined) changes.push(flushChain(chain.name), deleteChain(chain.name));
+      changes.push(newChain(chain), ...chain.rules.map((rule) => newRule(chain.name, rule)));
+    }
+    if (changes.length === 0) return false;
+    const sets = Object.values(maps).map((map, index) => newMap(map, index + 1));
+    await this.#commit("install rules", [newTable(), ...sets, ...changes]);
+    return true;
+  }
+
+  /** Removes chains; those that are gone are none. */
+  async removeChains(names: readonly string[]): Promise<void> {
+    const present = await this.comments(names);
+    const found = names.filter((_, index) => present[index] !== undefined);
+    if (found.length === 0) return;
+    await this.#commit(
+      "remove rules",
+      found.flatMap((name) => [flushChain(name), deleteChain(name)]),
+    );
+  }
+
+  async chainNames(): Promise<readonly string[]> {
+    const [reply] = await this.#host.filter.request([listChains()]);
+    return (reply?.parts ?? [])
+      .filter((part) => isPart(part.type, "newChain"))
+      .map((part) => attributeText(decodeAttributes(part.body, attributesAt).get(3)) ?? "");
+  }
+
+  /** Adds all or none. Resolves with the element that exists already, or with undefined. */
+  async add(elements: readonly Element[]): Promise<Element | undefined> {
+    if (elements.length === 0) return undefined;
+    const reply = await this.#transaction(elements.map(newElement));
+    if (reply.errno === 0) return undefined;
+    const at = elements[reply.at];
+    if (reply.errno === errnos.EEXIST && at !== undefined) return at;
+    throw refusal("add a host port", reply);
+  }
+
+  /** Replaces what these keys have, whoever's it is. */
+  async replace(elements: readonly Element[], old: readonly KernelElement[]): Promise<void> {
+    await this.#commit("replace a host port", [
+      ...old.map((element) => deleteElement(element.map, element.key)),
+      ...elements.map(newElement),
+    ]);
+  }
+
+  async find(keys: readonly Pick<Element, "map" | "key">[]): Promise<readonly (KernelElement | undefined)[]> {
+    if (keys.length === 0) return [];
+    const replies = await this.#host.filter.request(keys.map(({ map, key }) => getElement(map, key)));
+    return replies.map((reply, index) => {
+      const part = reply.parts.find((header) => isPart(header.type, "newElement"));
+      return part === undefined ? undefined : elementsOf(keys[index]?.map ?? "", part.body)[0];
+    });
+  }
+
+  /** Every host port that this host has. */
+  async list(): Promise<readonly KernelElement[]> {
+    const names = Object.values(maps).map((map) => map.name);
+    const found: KernelElement[] = [];
+    // One dump at a time on a socket.
+    for (const name of names) {
+      const [reply] = await this.#host.filter.request([listElements(name)]);
+      for (const part of reply?.parts ?? []) {
+        if (isPart(part.type, "newElement")) found.push(...elementsOf(name, part.body));
+      }
+    }
+    return found;
+  }
+
+  /** Removes elements; one that is gone meanwhile is no error. */
+  async remove(elements: readonly Pick<KernelElement, "map" | "key">[]): Promise<void> {
+    if (elements.length === 0) return;
+    const reply = await this.#transaction(elements.map(({ map, key }) => deleteElement(map, key)));
+    if (reply.errno === 0) return;
+    if (reply.errno !== errnos.ENOENT) throw refusal("remove a host port", reply);
+    for (const element of elements.length > 1 ? elements : []) await this.remove([element]);
+  }
+
+  #transaction(messages: readonly Message[]): ReturnType<Host["filter"]["transaction"]> {
+    return this.#host.filter.transaction(batchBegin, messages, batchEnd);
+  }
+
+  async #commit(action: string, messages: readonly Message[]): Promise<void> {
+    const reply = await this.#transaction(messages);
+    if (reply.errno === 0) return;
+    const error = refusal(`${action} in table berth`, reply);
+    throw new CniError(
+      codes.kernelRefused,
+      `${error.message}, at message ${reply.at + 1} of ${messages.length}`,
+    );
+  }
+}
+
+function elementsOf(map: string, body: Buffer): readonly KernelElement[] {
+  const list = decodeAttributes(body, attributesAt).get(3);
+  if (list === undefined) return [];
+  return attributeList(list).flatMap(([, bytes]) => {
+    const attributes = decodeAttributes(bytes);
+    const inner = (type: number): Buffer | undefined => {
+      const nest = attributes.get(type);
+      return nest === undefined ? undefined : decodeAttributes(nest).get(1);
+    };
+    const key = inner(1);
+    if (key === undefined) return [];
+    return [{ map, key, value: inner(2) ?? Buffer.alloc(0), owner: parseComment(attributes.get(6)) }];
+  });
+}
