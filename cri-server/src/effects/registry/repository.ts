@@ -188,7 +188,7 @@ export class HttpRepository implements Repository {
         return await work();
       } catch (error) {
         signal.throwIfAborted();
-        if (attempt >= attempts || !isTransient(error) || refused(error)) {
+        if (attempt >= attempts || !isTransient(error) || isHopeless(error)) {
           throw error;
         }
         await pause(backoffMs(attempt, error), signal);
@@ -197,13 +197,15 @@ export class HttpRepository implements Repository {
   }
 }
 
-/** Nothing listens there: waiting a second changes nothing, and the kubelet comes back by itself. */
-function refused(error: unknown): boolean {
+const hopeless = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);
+
+/** Nothing listens there, or nobody knows where: waiting a second changes nothing, and the kubelet comes back by itself. */
+function isHopeless(error: unknown): boolean {
   return (
     !(error instanceof HttpFailure) &&
     error instanceof Error &&
     "code" in error &&
-    error.code === "ECONNREFUSED"
+    hopeless.has(String(error.code))
   );
 }
 
