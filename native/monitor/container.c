@@ -189,17 +189,19 @@ static bool read_status(struct container *ct)
 
 static void container_reaped(struct container *ct, int status);
 
+/* An init that an intermediate made may have been reaped before it could tell that it is ours. */
+static void update(struct container *ct)
+{
+	int status;
+	if (read_status(ct) && ct->phase != ENDING && ct->phase != EXITED && !ct->child.intermediate && ct->child.pidfd < 0 &&
+	    take_orphan(ct->child.pid, &status))
+		container_reaped(ct, status);
+}
+
 static void status_ready(struct watch *w, uint32_t events)
 {
 	(void)events;
-	struct container *ct = owner_of(w, struct container, status_watch);
-	int status;
-	if (!read_status(ct))
-		return;
-	/* An init that an intermediate made may have been reaped before it could tell that it is ours. */
-	if (ct->phase != ENDING && ct->phase != EXITED && !ct->child.intermediate && ct->child.pidfd < 0 &&
-	    take_orphan(ct->child.pid, &status))
-		container_reaped(ct, status);
+	update(owner_of(w, struct container, status_watch));
 }
 
 static const char *keep_text(char **at, const char *text)
@@ -333,9 +335,15 @@ static void create_failed(struct container *ct)
 
 static void container_reaped(struct container *ct, int status)
 {
-	bool over = intermediate_over(&ct->child, status);
-	if (!read_status(ct) || over)
+	if (intermediate_over(&ct->child, status)) {
+		update(ct);
 		return;
+	}
+	if (!read_status(ct))
+		return;
+	/* An intermediate may still hold the socket open whose end says that it runs. */
+	if (ct->phase == STARTING && !ct->failed.kind)
+		running(ct);
 	ct->status = status;
 	ct->finished = now_ns();
 	if (ct->phase == CREATING) {
@@ -369,11 +377,8 @@ void container_settle(struct container *ct)
 	close_all(ct);
 	ct->phase = EXITED;
 	attach_end_all(ct);
-	if (ct->starter.conn) {
-		if (!ct->failed.kind)
-			failure(&ct->failed, ECHILD, "start", "the process was killed before it started");
+	if (ct->failed.kind)
 		answer_failed(&ct->starter, &ct->failed);
-	}
 	if (ct->forgotten) {
 		answer_ok(&ct->remover, &nothing);
 		unlink_container(ct);
@@ -551,7 +556,7 @@ void containers_read_status(void)
 	for (struct container *ct = containers, *next; ct; ct = next) {
 		next = ct->next;
 		if (ct->child.intermediate)
-			read_status(ct);
+			update(ct);
 	}
 }
 

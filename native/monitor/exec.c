@@ -24,7 +24,7 @@ struct capture {
 struct exec {
 	struct exec *next;
 	struct child child;
-	bool stream, runs, exited, timed_out;
+	bool stream, ready, runs, exited, timed_out;
 	int status;
 	struct child_report failed;
 	struct asker asker;
@@ -53,8 +53,9 @@ static void discard(struct exec *e)
 			*at = e->next;
 			break;
 		}
-	if (e->stream && e->asker.conn)
-		e->asker.conn->exec = NULL;
+	for (struct conn *c = conns; c; c = c->next)
+		if (c->exec == e)
+			c->exec = NULL;
 	close_watch(&e->status_watch);
 	close_watch(&e->out.watch);
 	close_watch(&e->err.watch);
@@ -150,8 +151,9 @@ static void output_over(struct relay *r)
 	settle(owner_of(r, struct exec, output));
 }
 
-static void ready(struct exec *e, int terminal)
+static void made_ready(struct exec *e, int terminal)
 {
+	e->ready = true;
 	if (terminal < 0)
 		return;
 	fcntl(terminal, F_SETFL, O_RDWR | O_NONBLOCK);
@@ -178,7 +180,7 @@ static bool read_status(struct exec *e)
 	int terminal = -1;
 	enum said said;
 	while ((said = child_said(&e->child, &report, &terminal)) == SAID_READY) {
-		ready(e, terminal);
+		made_ready(e, terminal);
 		terminal = -1;
 	}
 	if (terminal >= 0)
@@ -200,13 +202,29 @@ static bool read_status(struct exec *e)
 	return false;
 }
 
+static void reaped(struct exec *e, int status);
+
+/* A process that an intermediate made may have been reaped before it could tell that it is ours. */
+static void update(struct exec *e)
+{
+	int status;
+	if (read_status(e) && !e->exited && !e->child.intermediate && e->child.pidfd < 0 && take_orphan(e->child.pid, &status))
+		reaped(e, status);
+}
+
 static void reaped(struct exec *e, int status)
 {
-	bool over = intermediate_over(&e->child, status);
-	if (!read_status(e) || over)
+	if (intermediate_over(&e->child, status)) {
+		update(e);
+		return;
+	}
+	if (!read_status(e))
 		return;
 	e->status = status;
 	e->exited = true;
+	/* Its intermediate may still hold the socket open whose end says that it runs. */
+	if (!e->runs && !e->failed.kind && e->ready)
+		started(e);
 	if (!e->runs && !e->failed.kind)
 		failure(&e->failed, ECHILD, "exec", "the process ended with %d while it was being made", exit_code_of(status));
 	e->deadline = now_ms() + DRAIN_MS;
@@ -222,11 +240,7 @@ static void reaped(struct exec *e, int status)
 static void status_ready(struct watch *w, uint32_t events)
 {
 	(void)events;
-	struct exec *e = owner_of(w, struct exec, status_watch);
-	int status;
-	if (read_status(e) && !e->exited && !e->child.intermediate && e->child.pidfd < 0 && e->child.pid > 0 &&
-	    take_orphan(e->child.pid, &status))
-		reaped(e, status);
+	update(owner_of(w, struct exec, status_watch));
 }
 
 static struct exec *new_exec(void)
@@ -384,7 +398,7 @@ void execs_read_status(void)
 	for (struct exec *e = execs, *next; e; e = next) {
 		next = e->next;
 		if (e->child.intermediate)
-			read_status(e);
+			update(e);
 	}
 }
 

@@ -133,7 +133,7 @@ describe("shutdown", () => {
     const exit = exitOf(monitor, plan.containerId);
     await monitor.shutdown();
     expect(await exit).toMatchObject({ exitCode: 137 });
-    expect(await alive(pid)).toBe(false);
+    await expect.poll(() => alive(pid)).toBe(false);
     expect(await readFile("/proc/self/mountinfo", "utf8")).not.toContain(spec.sandboxId);
     await expect(stat(spec.netnsPath)).rejects.toMatchObject({ code: "ENOENT" });
     expect(await readdir(spec.podDir)).toEqual(["monitor.log", "shm"]);
