@@ -98,4 +98,9 @@ async function main(): Promise<void> {
   console.error(written.length === 0 ? "build: up to date" : `build: wrote ${written.join(", ")}`);
 }
 
-await main();
+try {
+  await main();
+} catch (error) {
+  console.error(`build: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}

@@ -96,6 +96,7 @@ export class Containerd implements AsyncDisposable {
     await run("umount", ["/var/lib/cni"]);
     await outcomeOf("ip", ["link", "delete", "peer0"]);
     await outcomeOf("nft", ["flush", "ruleset"]);
-    for (const dir of ["/run/containerd", "/run/netns", this.dir]) await rm(dir, { recursive: true, force: true });
+    for (const dir of ["/run/containerd", "/run/netns", this.dir])
+      await rm(dir, { recursive: true, force: true });
   }
 }

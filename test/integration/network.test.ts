@@ -38,7 +38,7 @@ describe("traffic", () => {
     const shell = await client.start();
     const ip = await web.ip();
     expect((await fetch(`http://${ip}/`)).status).toBe(200);
-    expect(await shell.sh(`wget -q -T 5 -O- http://${ip}/ | wc -c`)).not.toBe("0");
+    expect(await shell.sh(`timeout 5 wget -q -O- http://${ip}/ | wc -c`)).not.toBe("0");
     expect(await client.ip()).not.toBe(ip);
   });
 
@@ -54,7 +54,7 @@ describe("traffic", () => {
       const address = listener.address();
       if (address === null || typeof address === "string") throw new Error("no port");
       const gateway = await shell.sh("ip route | awk '/^default/ { print $3 }'");
-      expect(await shell.sh(`wget -q -T 5 -O- http://${gateway}:${address.port}/`)).toContain(await pod.ip());
+      expect(await shell.sh(`timeout 5 wget -q -O- http://${gateway}:${address.port}/`)).toContain(await pod.ip());
     } finally {
       listener.close();
     }
@@ -71,7 +71,7 @@ describe("traffic", () => {
       );
       expect(response.status, host).toBe(200);
     }
-    expect(await shell.sh(`wget -q -T 5 -O- http://${gateway}:12080/ | wc -c`)).not.toBe("0");
+    expect(await shell.sh(`timeout 5 wget -q -O- http://${gateway}:12080/ | wc -c`)).not.toBe("0");
   });
 
   it("frees a host port with its pod", async () => {

@@ -19,6 +19,8 @@ afterAll(() => server[Symbol.asyncDispose]());
 async function armed(specification: string): Promise<Footprint> {
   await server.stop();
   await server.again({ env: { BERTH_FAILPOINTS: specification } });
+  // Connects, so that the connection is not taken for something left.
+  await server.runtime.version();
   return footprint(server);
 }
 

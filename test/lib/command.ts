@@ -31,6 +31,8 @@ export function outcomeOf(
       else resolve({ code: error === null ? 0 : Number(error.code ?? 128), stdout, stderr });
     },
   );
+  // A program need not read what it is given; how it ends says whether that was right.
+  child.stdin?.on("error", () => {});
   child.stdin?.end(options.input ?? "");
   return promise;
 }

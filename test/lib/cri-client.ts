@@ -83,7 +83,10 @@ export class CriClient {
   readonly #client: Client;
 
   constructor(socket: string) {
-    const options = { "grpc.max_receive_message_length": 64 << 20, "grpc.max_send_message_length": 64 << 20 };
+    const options = {
+      "grpc.max_receive_message_length": 64 << 20,
+      "grpc.max_send_message_length": 256 << 20,
+    };
     this.#client = new Client(`unix://${socket}`, credentials.createInsecure(), options);
     this.events = new api.RuntimeServiceClient(`unix://${socket}`, credentials.createInsecure(), options);
     this.runtime = unary(this.#client, api.RuntimeServiceService);
