@@ -65,7 +65,7 @@ export const restricted: readonly {
 }[] = [
   {
     module: "node:child_process",
-    only: [`${server}/effects/native`, `${server}/effects/layer`],
+    only: [`${server}/effects/native`, `${server}/effects/layer`, "cni-plugin/src/command/delegate.ts"],
     why: "starting a process blocks the event loop for milliseconds: ask the launcher (MonitorHost.run)",
   },
   {

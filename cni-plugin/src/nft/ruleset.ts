@@ -113,66 +113,56 @@ function withFingerprint(chain: Omit<BaseChain, "comment">, words: string): Base
   return { ...chain, comment: `${words} #${hash.digest("hex").slice(0, 8)}` };
 }
 
+function returnPath(): BaseChain {
+  return withFingerprint(
+    {
+      name: "return-path",
+      type: "nat",
+      hook: hooks.postrouting,
+      priority: srcNat,
+      rules: [
+        [...marked(masqueradeBit), ...translated(), masquerade()],
+        [
+          ...family(4),
+          ...network("source", "equal", loopback4),
+          ...interfaceName("oifname", "differs", "lo"),
+          ...translated(),
+          masquerade(),
+        ],
+      ],
+    },
+    "answers must come back by this host",
+  );
+}
+
+/** With route_localnet a neighbour could reach what listens on 127.0.0.1 only (CVE-2020-8558). */
+function loopbackGuard(): BaseChain {
+  const rule = [
+    ...interfaceName("iifname", "differs", "lo"),
+    ...family(4),
+    ...network("destination", "equal", loopback4),
+    verdict("drop"),
+  ];
+  return withFingerprint(
+    { name: "loopback-guard", type: "filter", hook: hooks.prerouting, priority: rawPriority, rules: [rule] },
+    "127.0.0.0/8 is this host's own",
+  );
+}
+
 /** Chains that all networks share; a pod is an element in a map that they look up. */
 export function sharedChains(): readonly BaseChain[] {
+  const rules = hostPortRules([], []);
   return [
     withFingerprint(
-      {
-        name: "hostports",
-        type: "nat",
-        hook: hooks.prerouting,
-        priority: dstNat,
-        rules: hostPortRules([], []),
-      },
+      { name: "hostports", type: "nat", hook: hooks.prerouting, priority: dstNat, rules },
       "host ports, from outside",
     ),
     withFingerprint(
-      {
-        name: "hostports-local",
-        type: "nat",
-        hook: hooks.output,
-        priority: dstNat,
-        rules: hostPortRules([], []),
-      },
+      { name: "hostports-local", type: "nat", hook: hooks.output, priority: dstNat, rules },
       "host ports, from this host",
     ),
-    withFingerprint(
-      {
-        name: "return-path",
-        type: "nat",
-        hook: hooks.postrouting,
-        priority: srcNat,
-        rules: [
-          [...marked(masqueradeBit), ...translated(), masquerade()],
-          [
-            ...family(4),
-            ...network("source", "equal", loopback4),
-            ...interfaceName("oifname", "differs", "lo"),
-            ...translated(),
-            masquerade(),
-          ],
-        ],
-      },
-      "answers must come back by this host",
-    ),
-    withFingerprint(
-      {
-        name: "loopback-guard",
-        type: "filter",
-        hook: hooks.prerouting,
-        priority: rawPriority,
-        // With route_localnet a neighbour could reach what listens on 127.0.0.1 only (CVE-2020-8558).
-        rules: [
-          [
-            ...interfaceName("iifname", "differs", "lo"),
-            ...family(4),
-            ...network("destination", "equal", loopback4),
-            verdict("drop"),
-          ],
-        ],
-      },
-      "127.0.0.0/8 is this host's own",
-    ),
+    returnPath(),
+    loopbackGuard(),
   ];
 }
 
