@@ -48,12 +48,15 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: berth-native launcher POOL-SIZE  (with a stream socket as fd 3)\n");
 		return 2;
 	}
+	/* What the server's own parent forgot to close must not reach a container. */
+	close_from(4);
 	/* The blanks make room for the titles of the processes that will be forked from this one. */
 	static char blanks[] = "                                                                                ";
 	static char name[] = "berth-launcher";
 	char *again[] = {name, argv[1], argv[2], blanks, NULL};
 	become_sealed(again);
-	title_room(argc, argv);
+	unsigned pool = (unsigned)strtoul(argv[2], NULL, 10);
+	title_room(argc, argv); /* the arguments are gone from here on */
 	set_title("berth-launcher", "");
-	return launcher_run((unsigned)strtoul(argv[2], NULL, 10));
+	return launcher_run(pool);
 }
