@@ -18,7 +18,7 @@ struct job {
 	int init_pidfd;
 	int in, out, err; /* -1: /dev/null */
 	int proc; /* the host's /proc as O_PATH; nothing in a container can put anything over or into it */
-	int null; /* the host's /dev/null, verified */
+	int null; /* the host's /dev/null as O_PATH, verified */
 	int null_tree; /* a copy of its mount, for masks */
 	int root; /* the rootfs */
 	int terminal; /* pty master, -1 */
@@ -81,6 +81,7 @@ noreturn void command_run(const struct process_plan *plan);
 
 /* namespace.c */
 void host_handles(struct job *job);
+int reopen(const struct job *job, int fd, int flags);
 pid_t clone_sibling(uint64_t flags);
 void namespaces_join_pod(struct job *job);
 void namespaces_become_root(void);

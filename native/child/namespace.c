@@ -1,4 +1,5 @@
 #include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -17,9 +18,18 @@ void host_handles(struct job *job)
 	job->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (job->proc < 0 || fstatfs(job->proc, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC)
 		fail("process", job->proc < 0 ? errno : ENODEV, "the host's /proc");
-	job->null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	job->null = open("/dev/null", O_PATH | O_CLOEXEC);
 	if (job->null < 0 || fstat(job->null, &about) < 0 || !S_ISCHR(about.st_mode) || about.st_rdev != makedev(1, 3))
 		fail("process", job->null < 0 ? errno : ENODEV, "the host's /dev/null");
+}
+
+/* Opens anew what an O_PATH fd stands for, so that what was verified is what gets opened. */
+int reopen(const struct job *job, int fd, int flags)
+{
+	char path[32];
+
+	snprintf(path, sizeof path, "self/fd/%d", fd);
+	return openat(job->proc, path, flags | O_CLOEXEC);
 }
 
 /* A child of our own parent, the monitor; it then signals its end as we would. 0 in the new process. */

@@ -140,6 +140,8 @@ static int bind_target(struct job *job, const struct op *op, int tree)
 
 	if (fstat(tree, &about) < 0)
 		fail("mount", errno, "stat the source of %s", op->target);
+	if (same_path(op->target, "/"))
+		fail("mount", EINVAL, "a volume may not cover the root");
 	target = op->flags & BIND_FLAG_CREATE
 			 ? root_make(job->root, op->target, S_ISDIR(about.st_mode) ? WANT_DIRECTORY : WANT_FILE,
 				     S_ISDIR(about.st_mode) ? 0755 : 0644)

@@ -45,14 +45,14 @@ void stdio_give(struct job *job)
 /* The container's own /dev/null, if that is what it says it is. */
 static int null_inside(const struct job *job)
 {
-	int fd = root_open(job->root, "/dev/null", O_RDWR | O_NOCTTY | O_NONBLOCK, RESOLVE_NO_SYMLINKS);
+	int path = root_open(job->root, "/dev/null", O_PATH, RESOLVE_NO_SYMLINKS), fd = -1;
 	struct stat about;
 
-	if (fd >= 0 && fstat(fd, &about) == 0 && S_ISCHR(about.st_mode) && about.st_rdev == makedev(1, 3))
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	return job->null;
+	if (path >= 0 && fstat(path, &about) == 0 && S_ISCHR(about.st_mode) && about.st_rdev == makedev(1, 3))
+		fd = reopen(job, path, O_RDWR);
+	if (path >= 0)
+		close(path);
+	return fd >= 0 ? fd : reopen(job, job->null, O_RDWR);
 }
 
 static void process_stdio(struct job *job)

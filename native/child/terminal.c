@@ -16,15 +16,19 @@
  * comes from the kernel by the master's fd, not as /dev/pts/N, which a running container could swap (CVE-2025-52565). */
 void terminal_open(struct job *job, int root)
 {
-	int master = root_open(root, "/dev/pts/ptmx", O_RDWR | O_NOCTTY, RESOLVE_NO_SYMLINKS), slave, unlock = 0;
+	int path = root_open(root, "/dev/pts/ptmx", O_PATH, RESOLVE_NO_SYMLINKS), master, slave, unlock = 0;
 	struct stat about;
 	struct statfs fs;
 
-	if (master < 0)
+	if (path < 0)
 		fail("terminal", errno, "/dev/pts/ptmx in the container");
-	if (fstat(master, &about) < 0 || fstatfs(master, &fs) < 0 || !S_ISCHR(about.st_mode) || about.st_rdev != makedev(5, 2) ||
+	if (fstat(path, &about) < 0 || fstatfs(path, &fs) < 0 || !S_ISCHR(about.st_mode) || about.st_rdev != makedev(5, 2) ||
 	    fs.f_type != DEVPTS_SUPER_MAGIC)
 		fail("terminal", ENODEV, "/dev/pts/ptmx in the container is no pseudoterminal master");
+	master = reopen(job, path, O_RDWR | O_NOCTTY);
+	if (master < 0)
+		fail("terminal", errno, "open the pseudoterminal's master");
+	close(path);
 	if (ioctl(master, TIOCSPTLCK, &unlock) < 0)
 		fail("terminal", errno, "unlock the pseudoterminal");
 	slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);

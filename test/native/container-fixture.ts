@@ -5,7 +5,13 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { encodeExecPlan, encodeLaunchPlan } from "../../cri-server/src/effects/native/encode-plan.ts";
-import type { CgroupPlan, ExecPlan, LaunchPlan, ProcessPlan, RootOp } from "../../cri-server/src/model/plan.ts";
+import type {
+  CgroupPlan,
+  ExecPlan,
+  LaunchPlan,
+  ProcessPlan,
+  RootOp,
+} from "../../cri-server/src/model/plan.ts";
 
 const run = promisify(execFile);
 const native = resolve(import.meta.dirname, "../../native");
@@ -22,6 +28,7 @@ export interface DriverEvent {
   readonly out?: string;
   readonly err?: string;
   readonly code?: number;
+  readonly min?: number;
   readonly p50?: number;
 }
 
@@ -66,7 +73,16 @@ const safe = { nosuid: true, nodev: true, noexec: true };
 
 export const defaultOps: readonly RootOp[] = [
   { op: "fs", type: "proc", target: "/proc", attributes: safe, options: [] },
-  { op: "fs", type: "tmpfs", target: "/dev", attributes: { nosuid: true }, options: [["mode", "0755"], ["size", "65536k"]] },
+  {
+    op: "fs",
+    type: "tmpfs",
+    target: "/dev",
+    attributes: { nosuid: true },
+    options: [
+      ["mode", "0755"],
+      ["size", "65536k"],
+    ],
+  },
   {
     op: "fs",
     type: "devpts",
@@ -97,7 +113,11 @@ export const defaultOps: readonly RootOp[] = [
 ];
 
 /** A container without /proc, /dev and the rest, for what a container's own shell can't be asked. */
-export const bindOf = (source: string, target: string, change: Partial<Extract<RootOp, { op: "bind" }>> = {}): RootOp => ({
+export const bindOf = (
+  source: string,
+  target: string,
+  change: Partial<Extract<RootOp, { op: "bind" }>> = {},
+): RootOp => ({
   op: "bind",
   source,
   target,
@@ -113,7 +133,8 @@ export const bindOf = (source: string, target: string, change: Partial<Extract<R
 });
 
 async function busyboxLayer(layer: string): Promise<void> {
-  for (const name of ["bin", "etc", "tmp", "proc", "sys", "dev", "root"]) await mkdir(join(layer, name), { recursive: true });
+  for (const name of ["bin", "etc", "tmp", "proc", "sys", "dev", "root"])
+    await mkdir(join(layer, name), { recursive: true });
   await chmod(join(layer, "tmp"), 0o1777);
   await copyFile("/bin/busybox", join(layer, "bin/busybox"));
   const { stdout } = await run("/bin/busybox", ["--list"]);
@@ -166,7 +187,11 @@ class TestFixture implements Fixture {
     this.#version = version;
   }
 
-  async plan(script: string, change: Partial<LaunchPlan> = {}, process: Partial<ProcessPlan> = {}): Promise<LaunchPlan> {
+  async plan(
+    script: string,
+    change: Partial<LaunchPlan> = {},
+    process: Partial<ProcessPlan> = {},
+  ): Promise<LaunchPlan> {
     const name = `berth-child-${globalThis.process.pid}-${this.#count++}`;
     const upper = join(this.directory, "containers", name, "upper");
     const work = join(this.directory, "containers", name, "work");
@@ -211,7 +236,9 @@ class TestFixture implements Fixture {
 
   async result(plan: LaunchPlan, ...pod: readonly string[]): Promise<DriverEvent> {
     const events = await this.drive(...pod, "--create", plan, "--start", "--wait");
-    const found = events.find(({ event }) => event === "exit" || event.endsWith("failed") || event.endsWith("died"));
+    const found = events.find(
+      ({ event }) => event === "exit" || event.endsWith("failed") || event.endsWith("died"),
+    );
     if (found === undefined) throw new Error(`no end in ${JSON.stringify(events)}`);
     return found;
   }
@@ -235,7 +262,7 @@ class TestFixture implements Fixture {
 /** Builds the driver when it is older than its sources. */
 export async function makeFixture(version: 1 | 2 = 1): Promise<Fixture> {
   await run("make", ["-s", "-C", native, "child-test"], { timeout: 120_000 });
-  const program = process.env["BERTH_CHILD_TEST"] ?? join(native, "build/child-test");
+  const program = process.env.BERTH_CHILD_TEST ?? join(native, "build/child-test");
   const directory = await mkdtemp(join(tmpdir(), "berth-child-"));
   await chmod(directory, 0o711);
   const fixture = new TestFixture(directory, program, version);

@@ -8,9 +8,13 @@
  *   --repeat N                   for the next --exec or --create: N times, prints times
  *   --run COMMAND                a shell command of the host, INIT set to the container's pid
  *   --signal N                   to the init
+ *   --swap DIRECTORY             a process that exchanges DIRECTORY/a and DIRECTORY/b without end
+ *   --deny-devices               as --program, with one that denies all
+ *   --crash                      ends at once, as a killed monitor would
  *   --wait                       for the init's end */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -415,6 +419,10 @@ static void make_pod(const char *kinds)
 			exit(1);
 		if (user && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
 			exit(1);
+		/* Changing ids has cleared it; and whoever reads the output must not wait for this process. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(1);
+		close(2);
 		if (unshare((strstr(kinds, "net") ? CLONE_NEWNET : 0) | (strstr(kinds, "ipc") ? CLONE_NEWIPC : 0) |
 			    (strstr(kinds, "uts") ? CLONE_NEWUTS : 0) | (pid ? CLONE_NEWPID : 0)) < 0)
 			exit(1);
@@ -450,6 +458,32 @@ static void make_pod(const char *kinds)
 		pod.user = open_ns(holder, "user");
 }
 
+static void swap(const char *directory)
+{
+	char a[4096], b[4096];
+
+	if (fork() != 0)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	snprintf(a, sizeof a, "%s/a", directory);
+	snprintf(b, sizeof b, "%s/b", directory);
+	for (;;)
+		syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, 2 /* RENAME_EXCHANGE */);
+}
+
+static int load_denial(void)
+{
+	struct bpf_insn program[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 0}, {.code = BPF_JMP | BPF_EXIT}};
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof attr);
+	attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
+	attr.insns = (uint64_t)(uintptr_t)program;
+	attr.insn_cnt = 2;
+	attr.license = (uint64_t)(uintptr_t) "Apache-2.0";
+	return (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof attr);
+}
+
 int main(int argc, char **argv)
 {
 	int repeat = 1, program = -1;
@@ -463,12 +497,20 @@ int main(int argc, char **argv)
 			start();
 			continue;
 		}
+		if (strcmp(argv[i], "--crash") == 0)
+			_exit(0);
+		if (strcmp(argv[i], "--deny-devices") == 0) {
+			program = load_denial();
+			continue;
+		}
 		if (strcmp(argv[i], "--wait") == 0) {
 			wait_init();
 			continue;
 		}
 		i++;
-		if (strcmp(argv[i - 1], "--pod") == 0) {
+		if (strcmp(argv[i - 1], "--swap") == 0) {
+			swap(next);
+		} else if (strcmp(argv[i - 1], "--pod") == 0) {
 			make_pod(next);
 		} else if (strcmp(argv[i - 1], "--create") == 0) {
 			create(next, program, repeat);
