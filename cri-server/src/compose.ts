@@ -1,5 +1,7 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
+import type { Plugin } from "../../cni-plugin/src/resident/handle.ts";
+import { createPlugin } from "../../cni-plugin/src/resident/plugin.ts";
 import { composeImages } from "./compose-images.ts";
 import type { Config } from "./config/config.ts";
 import { createStreamTargets } from "./domain/container/stream-targets.ts";
@@ -9,7 +11,6 @@ import { createPodNetwork } from "./domain/network/pod-network.ts";
 import { Objects } from "./domain/objects.ts";
 import { recover } from "./domain/recover.ts";
 import { imageService } from "./edge/grpc/image-service.ts";
-import type { Listener } from "./edge/grpc/listen.ts";
 import { listen } from "./edge/grpc/listen.ts";
 import { runtimeService } from "./edge/grpc/runtime-service.ts";
 import type { Gate } from "./edge/grpc/wrap.ts";
@@ -60,7 +61,10 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
       process.exit(1);
     },
   });
-  const deps = await composeLifecycle(config, log, monitors);
+  const plugin = createPlugin({ log: (level, message, fields) => log[level](fields ?? {}, message) });
+  const worker = await plugin.serve(config.cni.workerSocket);
+  log.debug({ socket: worker.path }, "CNI worker listens");
+  const deps = await composeLifecycle(config, log, monitors, plugin);
   await deps.images.open();
   await recover(deps);
   const targets = createStreamTargets(deps);
@@ -77,10 +81,23 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
     runtimeService({ ...deps, layers, streams, targets }, wrap),
     imageService(deps, wrap),
   ]);
-  return { close: () => close(deps, gate, listener, streams, unlock) };
+  return {
+    close: async () => {
+      gate.refusal = "the server is stopping";
+      await Promise.all([listener.close(closeGraceMs), streams.close()]);
+      await close(deps);
+      await plugin.close();
+      unlock();
+    },
+  };
 }
 
-async function composeLifecycle(config: Config, log: Logger, monitors: MonitorHost): Promise<LifecycleDeps> {
+async function composeLifecycle(
+  config: Config,
+  log: Logger,
+  monitors: MonitorHost,
+  plugin: Plugin,
+): Promise<LifecycleDeps> {
   const clock = createClock();
   const [host, cgroups, store, storage] = await Promise.all([
     readHostFacts(),
@@ -104,7 +121,7 @@ async function composeLifecycle(config: Config, log: Logger, monitors: MonitorHo
     store,
     monitors,
     cgroups,
-    network: composeNetwork(config, log, monitors),
+    network: composeNetwork(config, log, monitors, plugin),
     images: composeImages({ config, host: monitors, clock, log }),
     storage,
     events: new Events(() => clock.now()),
@@ -132,11 +149,17 @@ async function composeLifecycle(config: Config, log: Logger, monitors: MonitorHo
   };
 }
 
-function composeNetwork(config: Config, log: Logger, host: MonitorHost): LifecycleDeps["network"] {
+function composeNetwork(
+  config: Config,
+  log: Logger,
+  host: MonitorHost,
+  plugin: Plugin,
+): LifecycleDeps["network"] {
   const runner = createPluginRunner({
     host,
     binDirs: [...config.cni.binDirs, config.nativeDir],
-    inProcess: new Map(),
+    // Our own plugin costs no process: its code runs here when a configuration names it.
+    inProcess: new Map([["berth", (env, stdin) => plugin.run(env, stdin)]]),
     environment: process.env,
   });
   return createPodNetwork({
@@ -148,15 +171,7 @@ function composeNetwork(config: Config, log: Logger, host: MonitorHost): Lifecyc
   });
 }
 
-async function close(
-  deps: LifecycleDeps,
-  gate: Gate,
-  listener: Listener,
-  streams: { close(): Promise<void> },
-  unlock: () => void,
-): Promise<void> {
-  gate.refusal = "the server is stopping";
-  await Promise.all([listener.close(closeGraceMs), streams.close()]);
+async function close(deps: LifecycleDeps): Promise<void> {
   await deps.background.close();
   await deps.network.close();
   await deps.images.close();
@@ -165,5 +180,4 @@ async function close(
   }
   await deps.monitors.close();
   await deps.store.close();
-  unlock();
 }
