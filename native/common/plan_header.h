@@ -18,18 +18,31 @@
 #include "common/ops.gen.h"
 #include "common/reader.h"
 
+/* A text where it lies in the message: nothing is copied, so that a monitor's pages stay untouched. */
+struct span {
+	const char *at;
+	uint32_t length;
+};
+
 struct plan_header {
 	uint32_t flags;
 	uint32_t max_log_line;
 	char id[128];
-	char log_path[PATH_MAX];
-	char exit_file[PATH_MAX];
-	char oom_file[PATH_MAX];
+	struct span log_path, exit_file, oom_file;
 	/* Only the first: all of a v1 container's groups have the same members, and v2 has one. "" when there is none. */
-	char cgroup[PATH_MAX];
+	struct span cgroup;
 };
 
-/* False when malformed. `rest` is then what child_create gets. */
+static inline struct span take_path(struct reader *r)
+{
+	struct span s = {.at = NULL};
+	s.at = (const char *)take_bytes(r, &s.length);
+	if (s.length >= PATH_MAX || (s.at && memchr(s.at, 0, s.length)))
+		r->bad = true;
+	return s;
+}
+
+/* False when malformed. What is left in the reader is then what child_create gets. */
 static inline bool plan_header_read(struct reader *r, struct plan_header *h)
 {
 	const uint8_t *start = r->at;
@@ -38,14 +51,14 @@ static inline bool plan_header_read(struct reader *r, struct plan_header *h)
 	h->flags = take_u32(r);
 	h->max_log_line = take_u32(r);
 	take_text(r, h->id, sizeof h->id);
-	take_text(r, h->log_path, sizeof h->log_path);
-	take_text(r, h->exit_file, sizeof h->exit_file);
-	take_text(r, h->oom_file, sizeof h->oom_file);
-	h->cgroup[0] = 0;
+	h->log_path = take_path(r);
+	h->exit_file = take_path(r);
+	h->oom_file = take_path(r);
+	h->cgroup = (struct span){.at = NULL};
 	uint32_t groups = take_u32(r);
 	for (uint32_t i = 0; i < groups && !r->bad; i++) {
-		char other[PATH_MAX];
-		take_text(r, i ? other : h->cgroup, PATH_MAX);
+		struct span group = take_path(r);
+		h->cgroup = i == 0 ? group : h->cgroup;
 	}
 	if (r->bad || version != LIMIT_PLAN_VERSION || length > whole || start + length != r->at)
 		return false;

@@ -19,7 +19,7 @@
 
 struct container *containers;
 
-static void unlink_container(struct container *ct)
+void container_forget(struct container *ct)
 {
 	for (struct container **at = &containers; *at; at = &(*at)->next)
 		if (*at == ct) {
@@ -204,18 +204,20 @@ static void status_ready(struct watch *w, uint32_t events)
 	update(owner_of(w, struct container, status_watch));
 }
 
-static const char *keep_text(char **at, const char *text)
+static const char *keep_text(char **at, struct span text)
 {
 	char *kept = *at;
-	size_t length = strlen(text) + 1;
-	memcpy(kept, text, length);
-	*at += length;
+	if (text.length)
+		memcpy(kept, text.at, text.length);
+	kept[text.length] = 0;
+	*at += text.length + 1;
 	return kept;
 }
 
 static struct container *new_container(const struct plan_header *h)
 {
-	size_t texts = strlen(h->id) + strlen(h->log_path) + strlen(h->exit_file) + strlen(h->oom_file) + strlen(h->cgroup) + 5;
+	struct span id = {h->id, (uint32_t)strlen(h->id)};
+	size_t texts = id.length + h->log_path.length + h->exit_file.length + h->oom_file.length + h->cgroup.length + 5;
 	size_t size = sizeof(struct container) + texts;
 	struct container *ct = pages_get(size);
 	if (!ct)
@@ -223,7 +225,7 @@ static struct container *new_container(const struct plan_header *h)
 	char *at = (char *)(ct + 1);
 	ct->size = size;
 	ct->flags = h->flags;
-	ct->id = keep_text(&at, h->id);
+	ct->id = keep_text(&at, id);
 	ct->log_path = keep_text(&at, h->log_path);
 	ct->exit_file = keep_text(&at, h->exit_file);
 	ct->oom_file = keep_text(&at, h->oom_file);
@@ -237,7 +239,7 @@ static struct container *new_container(const struct plan_header *h)
 	return containers = ct;
 }
 
-static void kill_container(const struct container *ct)
+void container_end(const struct container *ct)
 {
 	syscall(SYS_pidfd_send_signal, ct->child.pidfd, SIGKILL, NULL, 0);
 }
@@ -283,7 +285,7 @@ static bool watch_child(struct container *ct)
 
 void container_create(struct conn *c, struct frame *f)
 {
-	static struct plan_header header;
+	struct plan_header header;
 	struct child_report failed = {0};
 	struct reader plan = f->payload;
 	if (!plan_header_read(&plan, &header) || !is_id(header.id)) {
@@ -296,9 +298,9 @@ void container_create(struct conn *c, struct frame *f)
 	}
 	struct container *ct = new_container(&header);
 	if (!ct || !open_log(ct)) {
-		conn_fail(c, f->request, errno, "log", header.log_path);
+		conn_fail(c, f->request, errno, "log", ct ? ct->log_path : "no memory");
 		if (ct)
-			unlink_container(ct);
+			container_forget(ct);
 		return;
 	}
 	int device_program = wire_take_fd(&c->wire, f, 0);
@@ -308,7 +310,7 @@ void container_create(struct conn *c, struct frame *f)
 		close(device_program);
 	if (made < 0) {
 		close_all(ct);
-		unlink_container(ct);
+		container_forget(ct);
 		conn_fail(c, f->request, failed.error ? failed.error : -made, failed.stage, failed.text);
 		return;
 	}
@@ -316,7 +318,7 @@ void container_create(struct conn *c, struct frame *f)
 	ct->creator = (struct asker){c, f->request};
 	if (!watch_child(ct)) {
 		failure(&ct->failed, errno, "monitor", "event loop");
-		kill_container(ct);
+		container_end(ct);
 	}
 }
 
@@ -329,7 +331,7 @@ static void create_failed(struct container *ct)
 		child_discard_cgroups(buffer_data(&ct->plan), buffer_length(&ct->plan), &ct->child);
 	answer_failed(&ct->creator, &ct->failed);
 	close_all(ct);
-	unlink_container(ct);
+	container_forget(ct);
 	shutdown_when_over();
 }
 
@@ -381,7 +383,7 @@ void container_settle(struct container *ct)
 		answer_failed(&ct->starter, &ct->failed);
 	if (ct->forgotten) {
 		answer_ok(&ct->remover, &nothing);
-		unlink_container(ct);
+		container_forget(ct);
 	} else {
 		exit_record_write(ct);
 		broadcast_exit(ct);
@@ -389,137 +391,11 @@ void container_settle(struct container *ct)
 	shutdown_when_over();
 }
 
-static struct container *named(struct conn *c, struct frame *f)
-{
-	char id[128];
-	take_text(&f->payload, id, sizeof id);
-	struct container *ct = f->payload.bad ? NULL : container_find(id);
-	if (!ct)
-		conn_fail(c, f->request, ENOENT, "container", id);
-	return ct;
-}
-
-void container_start(struct conn *c, struct frame *f)
-{
-	struct container *ct = named(c, f);
-	if (!ct)
-		return;
-	if (ct->phase != CREATED || write(ct->child.status, "", 1) != 1) {
-		conn_fail(c, f->request, EINVAL, "state", "the container is not in the state created");
-		return;
-	}
-	ct->phase = STARTING;
-	ct->starter = (struct asker){c, f->request};
-}
-
-/* text id | u32 signal | u32 all */
-void container_kill(struct conn *c, struct frame *f)
-{
-	struct message nothing = {0};
-	struct container *ct = named(c, f);
-	if (!ct)
-		return;
-	uint32_t sig = take_u32(&f->payload), all = take_u32(&f->payload);
-	if (f->payload.bad || sig > 64) {
-		conn_fail(c, f->request, EINVAL, "signal", "out of range");
-		return;
-	}
-	if (ct->phase == EXITED || ct->phase == ENDING) {
-		conn_fail(c, f->request, ESRCH, "state", "the container has exited");
-		return;
-	}
-	/* By pidfd: a pid may be somebody else's by now. */
-	if (syscall(SYS_pidfd_send_signal, ct->child.pidfd, (int)sig, NULL, 0) < 0 && errno != ESRCH) {
-		conn_fail(c, f->request, errno, "kill", ct->id);
-		return;
-	}
-	if (all && sig == SIGKILL)
-		group_kill(ct->cgroup, ct->flags & PLAN_FLAG_CGROUP_V2);
-	struct asker asker = {c, f->request};
-	answer_ok(&asker, &nothing);
-}
-
-void container_reopen_log(struct conn *c, struct frame *f)
-{
-	struct message nothing = {0};
-	struct container *ct = named(c, f);
-	if (!ct)
-		return;
-	if (ct->phase == EXITED) {
-		conn_fail(c, f->request, EINVAL, "state", "the container has exited");
-		return;
-	}
-	if (ct->log_path[0]) {
-		/* Each write ends with a line, so between two of them is between two lines. */
-		int fd = log_open(ct->log_path);
-		if (fd < 0) {
-			conn_fail(c, f->request, errno, "log", ct->log_path);
-			return;
-		}
-		if (ct->log.fd >= 0)
-			close(ct->log.fd);
-		ct->log.fd = fd;
-		ct->log.torn = false;
-	}
-	struct asker asker = {c, f->request};
-	answer_ok(&asker, &nothing);
-}
-
-void container_list(struct conn *c, struct frame *f)
-{
-	struct message m = {0};
-	uint32_t count = 0;
-	for (struct container *ct = containers; ct; ct = ct->next)
-		count += ct->phase != CREATING && !ct->forgotten;
-	put_u32(&m, count);
-	for (struct container *ct = containers; ct; ct = ct->next) {
-		if (ct->phase == CREATING || ct->forgotten)
-			continue;
-		bool exited = ct->phase == EXITED, created = ct->phase == CREATED || ct->phase == STARTING;
-		put_text(&m, ct->id);
-		put_u32(&m, exited ? CONTAINER_STATE_EXITED : created ? CONTAINER_STATE_CREATED : CONTAINER_STATE_RUNNING);
-		put_u32(&m, (uint32_t)ct->child.pid);
-		put_u64(&m, ct->start_time);
-		put_u64(&m, ct->started);
-		put_u64(&m, exited ? ct->finished : 0);
-		put_u32(&m, exited ? (uint32_t)exit_code_of(ct->status) : 0);
-		put_u32(&m, ct->oom);
-	}
-	struct asker asker = {c, f->request};
-	answer_ok(&asker, &m);
-}
-
-void container_remove(struct conn *c, struct frame *f)
-{
-	struct message nothing = {0};
-	struct asker asker = {c, f->request};
-	char id[128];
-	struct reader look = f->payload;
-	take_text(&look, id, sizeof id);
-	struct container *ct = look.bad ? NULL : container_find(id);
-	if (look.bad) {
-		conn_fail(c, f->request, EBADMSG, "request", "malformed");
-	} else if (!ct) {
-		answer_ok(&asker, &nothing);
-	} else if (ct->phase == EXITED) {
-		if (ct->exit_file[0])
-			unlink(ct->exit_file);
-		unlink_container(ct);
-		answer_ok(&asker, &nothing);
-	} else if (ct->phase == CREATED) {
-		ct->forgotten = true;
-		ct->remover = asker;
-		kill_container(ct);
-	} else {
-		conn_fail(c, f->request, EBUSY, "state", "the container is running");
-	}
-}
-
 void containers_kill_all(void)
 {
 	for (struct container *ct = containers; ct; ct = ct->next)
 		if (ct->phase != EXITED && ct->phase != ENDING) {
-			kill_container(ct);
+			container_end(ct);
 			group_kill(ct->cgroup, ct->flags & PLAN_FLAG_CGROUP_V2);
 		}
 }
@@ -528,7 +404,7 @@ void container_cancel(const struct conn *c, uint32_t request)
 {
 	for (struct container *ct = containers; ct; ct = ct->next)
 		if (ct->phase == CREATING && ct->creator.conn == c && ct->creator.request == request)
-			kill_container(ct);
+			container_end(ct);
 }
 
 void containers_forget_asker(const struct conn *c)

@@ -259,7 +259,7 @@ static struct exec *new_exec(void)
 /* Makes the process. The stdio fds stay the caller's. NULL: an answer has been sent. */
 static struct exec *make(struct conn *c, struct frame *f, struct reader plan, const struct child_stdio *stdio)
 {
-	static struct plan_header header;
+	struct plan_header header;
 	struct child_report failed = {0};
 	struct container *ct = NULL;
 	if (!plan_header_read(&plan, &header)) {

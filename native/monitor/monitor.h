@@ -74,6 +74,10 @@ struct container {
 extern struct container *containers;
 
 struct container *container_find(const char *id);
+/* SIGKILL to the process that it is known by. */
+void container_end(const struct container *ct);
+/* Frees it. */
+void container_forget(struct container *ct);
 void container_create(struct conn *c, struct frame *f);
 void container_start(struct conn *c, struct frame *f);
 void container_kill(struct conn *c, struct frame *f);
