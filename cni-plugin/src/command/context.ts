@@ -1,5 +1,5 @@
-import type { Held } from "../ipam/lock.ts";
 import type { Pool } from "../ipam/pool.ts";
+import type { Held } from "../kernel/lock.ts";
 import type { Host } from "../link/host.ts";
 import type { NetworkKey } from "../link/names.ts";
 import type { UnlinkQueue } from "../link/unlink.ts";

@@ -4,8 +4,8 @@ import type { Context } from "../command/context.ts";
 import { delegate } from "../command/delegate.ts";
 import { runCall } from "../command/run.ts";
 import { LeaseStore } from "../ipam/lease-store.ts";
-import { lockFile } from "../ipam/lock.ts";
 import { Pool } from "../ipam/pool.ts";
+import { Gate } from "../kernel/gate.ts";
 import { Host } from "../link/host.ts";
 import { networkTag } from "../link/names.ts";
 import { UnlinkQueue } from "../link/unlink.ts";
@@ -37,6 +37,12 @@ async function openResources(options: PluginOptions, resident: boolean): Promise
     if (resident) await pool.index();
     return pool;
   };
+  const gates = new Map<string, Gate>();
+  const gate = (name: string): Gate => {
+    const known = gates.get(name) ?? new Gate(join(runDir, name));
+    gates.set(name, known);
+    return known;
+  };
   const context: Context = {
     host,
     table: new Table(host),
@@ -52,8 +58,8 @@ async function openResources(options: PluginOptions, resident: boolean): Promise
       opening.catch(() => pools.delete(path));
       return opening;
     },
-    lockNetwork: (key, mode) => lockFile(join(runDir, `network-${networkTag(key)}.lock`), mode),
-    lockTable: () => lockFile(join(runDir, "table.lock"), "exclusive"),
+    lockNetwork: (key, mode) => gate(`network-${networkTag(key)}.lock`).acquire(mode),
+    lockTable: () => gate("table.lock").acquire("exclusive"),
     delegate,
     warn,
   };

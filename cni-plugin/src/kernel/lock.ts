@@ -2,8 +2,8 @@ import type { FileHandle } from "node:fs/promises";
 import { mkdir, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { tryLock } from "../kernel/libc.ts";
 import { CniError, codes } from "../spec/errors.ts";
+import { tryLock } from "./libc.ts";
 
 const patienceMs = 30_000;
 
