@@ -1,6 +1,7 @@
 import { posix } from "node:path";
 import { BerthError } from "../../errors/berth-error.ts";
 import { settleAll } from "../../lib/settle-all.ts";
+import { Steps } from "../../lib/steps.ts";
 import { Undo } from "../../lib/undo.ts";
 import type { Container, ContainerConfig, MountRequest } from "../../model/container.ts";
 import type { ContainerId } from "../../model/ids.ts";
@@ -78,10 +79,16 @@ export async function createContainer(
       const work: Work = { id: newContainerId(), pod, monitor, config, undo: new Undo(), signal };
       let entry: ContainerEntry | undefined;
       try {
+        const steps = new Steps();
         const leases = await takeLeases(deps, work);
+        steps.mark("lease");
         const prepared = await preparePlan(deps, work, leases);
+        steps.mark("plan");
         entry = await intend(deps, work, leases, prepared);
+        steps.mark("intent");
         await launch(deps, work, entry, prepared);
+        steps.mark("launch");
+        deps.log.debug({ container: work.id, steps: steps.spent }, "container made");
         deps.events.publish("created", work.id, pod);
         return work.id;
       } catch (error) {

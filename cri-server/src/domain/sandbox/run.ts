@@ -1,5 +1,6 @@
 import { BerthError } from "../../errors/berth-error.ts";
 import { settleAll } from "../../lib/settle-all.ts";
+import { Steps } from "../../lib/steps.ts";
 import { Undo } from "../../lib/undo.ts";
 import type { SandboxId } from "../../model/ids.ts";
 import type { Sandbox, SandboxConfig } from "../../model/sandbox.ts";
@@ -107,7 +108,9 @@ function newSandbox(deps: Deps, config: SandboxConfig): Sandbox {
 async function make(deps: Deps, work: Work): Promise<void> {
   const { pod, undo, signal } = work;
   const { id, config } = pod.sandbox;
+  const steps = new Steps();
   await prepare(deps, work);
+  steps.mark("prepare");
   signal.throwIfAborted();
   if (config.namespaces.pid === "POD") {
     undo.push("init's cgroup", () => deps.cgroups.remove(initCgroupPath(pod.sandbox)));
@@ -115,7 +118,9 @@ async function make(deps: Deps, work: Work): Promise<void> {
   await deps.failpoint("sandbox.run.monitor");
   const monitor = await deps.monitors.spawn(await monitorSpec(deps, pod.sandbox), signal);
   undo.push("monitor", () => monitor.shutdown());
+  steps.mark("monitor");
   const ips = await attachNetwork(deps, work);
+  steps.mark("network");
   signal.throwIfAborted();
   await deps.failpoint("sandbox.run.record");
   const hosts = config.namespaces.network === "NODE" ? undefined : hostsFile(config.hostname, ips);
@@ -123,6 +128,8 @@ async function make(deps: Deps, work: Work): Promise<void> {
   await settleAll([deps.storage.writeHosts(id, hosts), deps.store.putSandbox(ready)]);
   pod.sandbox = ready;
   watchMonitor(deps, pod, monitor);
+  steps.mark("record");
+  deps.log.debug({ sandbox: id, steps: steps.spent }, "sandbox made");
 }
 
 /** The durable intent, and what doesn't need it to be found again: its paths follow from the id. */
