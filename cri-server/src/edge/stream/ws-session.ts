@@ -30,7 +30,13 @@ export class WebSocketSession implements ClientSession {
   readonly #onActivity: () => void;
   readonly #input: Readable | undefined;
   readonly #outputs: readonly Writable[];
-  #resize: (bytes: Buffer) => void = () => {};
+  /** A client tells its size at once; the process may take a moment to start. */
+  #size: readonly [columns: number, rows: number] | undefined;
+  #onSize: (columns: number, rows: number) => void = () => {};
+  readonly #readSize = makeSizeReader((columns, rows) => {
+    this.#size = [columns, rows];
+    this.#onSize(columns, rows);
+  });
   #heartbeat: NodeJS.Timeout | undefined;
   #ended = false;
 
@@ -59,7 +65,10 @@ export class WebSocketSession implements ClientSession {
   }
 
   onResize(listener: (columns: number, rows: number) => void): void {
-    this.#resize = makeSizeReader(listener);
+    this.#onSize = listener;
+    if (this.#size !== undefined) {
+      listener(...this.#size);
+    }
   }
 
   async finish(outcome: SessionOutcome): Promise<void> {
@@ -86,7 +95,7 @@ export class WebSocketSession implements ClientSession {
         }
         return;
       case channel.resize:
-        this.#resize(message.subarray(1));
+        this.#readSize(message.subarray(1));
         return;
       case channel.close:
         // v5 only: the client's end of one of its streams.
