@@ -37,6 +37,14 @@ void loop_remove(struct watch *w)
 	w->fd = -1;
 }
 
+void loop_close_fd(struct watch *w)
+{
+	int fd = w->fd;
+	loop_remove(w);
+	if (fd >= 0)
+		close(fd);
+}
+
 bool loop_once(int timeout)
 {
 	struct epoll_event e;

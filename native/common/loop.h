@@ -20,6 +20,8 @@ bool loop_add(struct watch *w, int fd, uint32_t events, void (*ready)(struct wat
 bool loop_change(struct watch *w, uint32_t events);
 /* Does not close the fd. Nothing happens when it is not watched. */
 void loop_remove(struct watch *w);
+/* The same, and closes the fd. */
+void loop_close_fd(struct watch *w);
 /* Waits for one event, at most `timeout` ms (-1: for ever), and handles it. False when the time was up. */
 bool loop_once(int timeout);
 void loop_close(void);

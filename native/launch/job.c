@@ -39,14 +39,6 @@ static void kill_program(const struct job *j)
 	kill(-j->pid, SIGKILL);
 }
 
-static void stream_close(struct watch *w)
-{
-	int fd = w->fd;
-	loop_remove(w);
-	if (fd >= 0)
-		close(fd);
-}
-
 static void answer(struct job *j)
 {
 	uint8_t head[12];
@@ -90,9 +82,9 @@ static void forget_job(struct job *j)
 static void finish(struct job *j)
 {
 	answer(j);
-	stream_close(&j->in_watch);
-	stream_close(&j->out_watch);
-	stream_close(&j->err_watch);
+	loop_close_fd(&j->in_watch);
+	loop_close_fd(&j->out_watch);
+	loop_close_fd(&j->err_watch);
 	close(j->failed);
 	bool janitor = j->type == OP_REMOVE_TREES;
 	forget_job(j);
@@ -122,7 +114,7 @@ static void collect(struct job *j, struct watch *w, struct buffer *to)
 	}
 	if (n > 0)
 		return;
-	stream_close(w);
+	loop_close_fd(w);
 	finish_if_over(j);
 }
 
@@ -148,7 +140,7 @@ static void in_ready(struct watch *w, uint32_t events)
 	if (n > 0)
 		buffer_drop(&j->in, (size_t)n);
 	if (buffer_length(&j->in) == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		stream_close(w);
+		loop_close_fd(w);
 }
 
 static void run_program(struct reader *r, int in, int out, int err, int failed) __attribute__((noreturn));

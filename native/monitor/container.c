@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -38,21 +37,13 @@ struct container *container_find(const char *id)
 	return NULL;
 }
 
-static void close_watch(struct watch *w)
-{
-	int fd = w->fd;
-	loop_remove(w);
-	if (fd >= 0)
-		close(fd);
-}
-
 static void close_all(struct container *ct)
 {
-	close_watch(&ct->status_watch);
+	loop_close_fd(&ct->status_watch);
 	ct->child.status = -1;
-	close_watch(&ct->in_watch);
-	close_watch(&ct->out.watch);
-	close_watch(&ct->err.watch);
+	loop_close_fd(&ct->in_watch);
+	loop_close_fd(&ct->out.watch);
+	loop_close_fd(&ct->err.watch);
 	ct->terminal = -1; /* it was one of these */
 	if (ct->log.fd >= 0)
 		close(ct->log.fd);
@@ -62,66 +53,6 @@ static void close_all(struct container *ct)
 	ct->child.pidfd = -1;
 	buffer_free(&ct->out.line);
 	buffer_free(&ct->err.line);
-}
-
-static _Alignas(4096) uint8_t data[65536];
-
-void containers_idle(void)
-{
-	madvise(data, sizeof data, MADV_DONTNEED);
-}
-
-static void output(struct container *ct, struct stream *s)
-{
-	ssize_t n = read(s->watch.fd, data, sizeof data);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n > 0) {
-		attach_output(ct, s->error ? OP_STDERR : OP_STDOUT, data, (size_t)n);
-		log_feed(&ct->log, s, data, (size_t)n);
-		return;
-	}
-	/* A terminal whose last slave is closed says EIO: that is its end of file. */
-	log_end(&ct->log, s);
-	if (s->watch.fd == ct->terminal)
-		ct->terminal = -1;
-	close_watch(&s->watch);
-	container_settle(ct);
-}
-
-static void out_ready(struct watch *w, uint32_t events)
-{
-	(void)events;
-	struct container *ct = owner_of(w, struct container, out.watch);
-	output(ct, &ct->out);
-}
-
-static void err_ready(struct watch *w, uint32_t events)
-{
-	(void)events;
-	struct container *ct = owner_of(w, struct container, err.watch);
-	output(ct, &ct->err);
-}
-
-/* Sessions with a frame that had no room go on. */
-static void in_ready(struct watch *w, uint32_t events)
-{
-	(void)events;
-	struct container *ct = owner_of(w, struct container, in_watch);
-	loop_change(w, 0);
-	for (struct conn *c = ct->sessions, *next; c; c = next) {
-		next = c->next_attached;
-		if (c->stalled) {
-			c->stalled = false;
-			conn_serve(c);
-		}
-	}
-}
-
-void container_flow(struct container *ct, bool on)
-{
-	loop_change(&ct->out.watch, on ? EPOLLIN : 0u);
-	loop_change(&ct->err.watch, on ? EPOLLIN : 0u);
 }
 
 static void made_ready(struct container *ct, int terminal)
@@ -134,9 +65,9 @@ static void made_ready(struct container *ct, int terminal)
 		/* One fd to read from and one to write to, for epoll takes a fd only once. */
 		ct->terminal = terminal;
 		fcntl(terminal, F_SETFL, O_RDWR | O_NONBLOCK);
-		loop_add(&ct->out.watch, terminal, EPOLLIN, out_ready);
+		loop_add(&ct->out.watch, terminal, EPOLLIN, container_out_ready);
 		int input = ct->flags & PLAN_FLAG_STDIN ? fcntl(terminal, F_DUPFD_CLOEXEC, 0) : -1;
-		if (input >= 0 && loop_add(&ct->in_watch, input, EPOLLOUT, in_ready))
+		if (input >= 0 && loop_add(&ct->in_watch, input, EPOLLOUT, container_in_ready))
 			loop_change(&ct->in_watch, 0);
 	}
 	put_u32(&m, (uint32_t)ct->child.pid);
@@ -179,7 +110,7 @@ static bool read_status(struct container *ct)
 	/* The end of its socket while it starts means that execve has closed it: the command runs. */
 	if (said == SAID_END && ct->phase == STARTING)
 		running(ct);
-	close_watch(&ct->status_watch);
+	loop_close_fd(&ct->status_watch);
 	ct->child.status = -1;
 	if (ct->phase != CREATING || ct->child.pid > 0)
 		return true;
@@ -275,11 +206,11 @@ static bool watch_child(struct container *ct)
 			fcntl(pipes[i], F_SETPIPE_SZ, 256 << 10);
 	bool watched = loop_add(&ct->status_watch, child->status, EPOLLIN, status_ready);
 	if (watched && child->out >= 0)
-		watched = loop_add(&ct->out.watch, child->out, EPOLLIN, out_ready);
+		watched = loop_add(&ct->out.watch, child->out, EPOLLIN, container_out_ready);
 	if (watched && child->err >= 0)
-		watched = loop_add(&ct->err.watch, child->err, EPOLLIN, err_ready);
+		watched = loop_add(&ct->err.watch, child->err, EPOLLIN, container_err_ready);
 	if (watched && child->in >= 0)
-		watched = loop_add(&ct->in_watch, child->in, EPOLLOUT, in_ready) && loop_change(&ct->in_watch, 0);
+		watched = loop_add(&ct->in_watch, child->in, EPOLLOUT, container_in_ready) && loop_change(&ct->in_watch, 0);
 	return watched;
 }
 

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "common/io.h"
+#include "monitor/capture.h"
 #include "monitor/monitor.h"
 #include "monitor/pod.h"
 #include "monitor/relay.h"
@@ -15,11 +16,6 @@
 /* How long a grandchild may hold the output of a process that has ended. */
 #define DRAIN_MS 50
 #define OUTPUT_LIMIT (64u << 20)
-
-struct capture {
-	struct watch watch;
-	struct buffer kept;
-};
 
 struct exec {
 	struct exec *next;
@@ -30,21 +26,12 @@ struct exec {
 	struct asker asker;
 	struct watch status_watch;
 	int64_t deadline; /* ms; 0: none */
-	uint32_t limit;
 	struct capture out, err; /* sync */
 	struct relay input, output; /* of a terminal */
 	char cgroup[256]; /* "" when it does not fit: then only its group and session are known */
 };
 
 static struct exec *execs;
-
-static void close_watch(struct watch *w)
-{
-	int fd = w->fd;
-	loop_remove(w);
-	if (fd >= 0)
-		close(fd);
-}
 
 static void discard(struct exec *e)
 {
@@ -56,11 +43,9 @@ static void discard(struct exec *e)
 	for (struct conn *c = conns; c; c = c->next)
 		if (c->exec == e)
 			c->exec = NULL;
-	close_watch(&e->status_watch);
-	close_watch(&e->out.watch);
-	close_watch(&e->err.watch);
-	buffer_free(&e->out.kept);
-	buffer_free(&e->err.kept);
+	loop_close_fd(&e->status_watch);
+	capture_close(&e->out);
+	capture_close(&e->err);
 	relay_close(&e->input);
 	relay_close(&e->output);
 	if (e->child.pidfd >= 0)
@@ -111,39 +96,14 @@ static void settle(struct exec *e)
 	}
 }
 
-static void collect(struct exec *e, struct capture *from)
+static void out_over(struct capture *c)
 {
-	static uint8_t rest[16384];
-	size_t kept = buffer_length(&from->kept);
-	size_t room = e->limit - kept;
-	/* What is over the limit is read all the same, or the process would wait for ever. */
-	bool keep = room > 0 && buffer_reserve(&from->kept, kept < 16384 ? 4096 : 65536);
-	size_t size = keep ? from->kept.size - from->kept.end : sizeof rest;
-	if (keep && size > room)
-		size = room;
-	ssize_t n = read(from->watch.fd, keep ? from->kept.at + from->kept.end : rest, size);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n > 0) {
-		from->kept.end += keep ? (size_t)n : 0;
-		return;
-	}
-	close_watch(&from->watch);
-	settle(e);
+	settle(owner_of(c, struct exec, out));
 }
 
-static void out_ready(struct watch *w, uint32_t events)
+static void err_over(struct capture *c)
 {
-	(void)events;
-	struct exec *e = owner_of(w, struct exec, out.watch);
-	collect(e, &e->out);
-}
-
-static void err_ready(struct watch *w, uint32_t events)
-{
-	(void)events;
-	struct exec *e = owner_of(w, struct exec, err.watch);
-	collect(e, &e->err);
+	settle(owner_of(c, struct exec, err));
 }
 
 static void output_over(struct relay *r)
@@ -191,7 +151,7 @@ static bool read_status(struct exec *e)
 		e->failed = report;
 	else if (e->child.pid > 0 && !e->child.intermediate && !e->failed.kind && e->status_watch.fd >= 0)
 		started(e);
-	close_watch(&e->status_watch);
+	loop_close_fd(&e->status_watch);
 	e->child.status = -1;
 	if (e->child.pid > 0)
 		return true;
@@ -308,12 +268,9 @@ void exec_sync(struct conn *c, struct frame *f)
 		close(err[0]);
 		return;
 	}
-	e->limit = limit < OUTPUT_LIMIT ? limit : OUTPUT_LIMIT;
 	e->deadline = timeout ? now_ms() + timeout : 0;
-	fcntl(out[0], F_SETFL, O_NONBLOCK);
-	fcntl(err[0], F_SETFL, O_NONBLOCK);
-	loop_add(&e->out.watch, out[0], EPOLLIN, out_ready);
-	loop_add(&e->err.watch, err[0], EPOLLIN, err_ready);
+	capture_start(&e->out, out[0], limit < OUTPUT_LIMIT ? limit : OUTPUT_LIMIT, out_over);
+	capture_start(&e->err, err[0], limit < OUTPUT_LIMIT ? limit : OUTPUT_LIMIT, err_over);
 }
 
 /* u32 STREAM_FLAG_* | plan; with an fd for each of stdin, stdout, stderr that is flagged, in this order. */

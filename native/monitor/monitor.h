@@ -87,6 +87,9 @@ void container_remove(struct conn *c, struct frame *f);
 bool containers_reaped(pid_t pid, int status);
 /* Ends what can be ended: after the drain time, or when the outputs are at their end. */
 void container_settle(struct container *ct);
+void container_out_ready(struct watch *w, uint32_t events);
+void container_err_ready(struct watch *w, uint32_t events);
+void container_in_ready(struct watch *w, uint32_t events);
 /* Stops and resumes reading its outputs. */
 void container_flow(struct container *ct, bool on);
 void container_cancel(const struct conn *c, uint32_t request);
