@@ -20,7 +20,7 @@ export default defineConfig({
         test: {
           name: "integration",
           include: ["test/**/*.test.ts"],
-          globalSetup: ["test/lib/registry.ts"],
+          globalSetup: ["test/lib/global.ts"],
           fileParallelism: false,
           testTimeout: 60_000,
           hookTimeout: 120_000,

@@ -138,10 +138,10 @@ function chosen(words: readonly string[]): readonly Part[] {
 
 async function main(): Promise<void> {
   mkdirSync(results, { recursive: true });
-  const before = leftovers();
+  const before = leftovers(String(process.pid));
   const rows: Counts[] = [await runPart({ name: "build", minutes: 10, commands: [["hack/build"]] })];
   for (const part of chosen(process.argv.slice(2))) rows.push(await runPart(part));
-  const left = [...leftovers()].filter((thing) => !before.has(thing));
+  const left = [...leftovers(String(process.pid))].filter((thing) => !before.has(thing));
   for (const thing of left) console.error(`left on this machine: ${thing}`);
   rows.push({
     name: "leaks",

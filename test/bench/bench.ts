@@ -4,7 +4,8 @@ import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { Berthd, mirroredRegistries } from "../lib/berthd.ts";
 import { outcomeOf } from "../lib/command.ts";
-import { startRegistry, testImage } from "../lib/registry.ts";
+import { removeLasting } from "../lib/lasting.ts";
+import { startRegistry, stopRegistry, testImage } from "../lib/registry.ts";
 import { type Measurement, report, stepTable } from "./bench-report.ts";
 import { Containerd } from "./containerd.ts";
 
@@ -63,9 +64,8 @@ async function main(): Promise<void> {
     await cribench("berth", berth.socket);
     console.log(stepTable(await readFile(berth.logPath, "utf8")));
   } finally {
-    const ended = once(registry, "exit");
-    registry.kill();
-    await ended;
+    await stopRegistry(registry);
+    await removeLasting();
     // cribench names a cgroup parent for each pod; the groups above are nobody's.
     await outcomeOf("sh", ["-c", "find /sys/fs/cgroup -depth -path '*/cribench*' -type d -exec rmdir {} +"]);
   }

@@ -6,7 +6,8 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { Berthd } from "../lib/berthd.ts";
 import { run } from "../lib/command.ts";
-import { registryAddress, startRegistry } from "../lib/registry.ts";
+import { removeLasting } from "../lib/lasting.ts";
+import { registryAddress, startRegistry, stopRegistry } from "../lib/registry.ts";
 import { differences, type Expectations, type Spec, specsOf } from "./spec-report.ts";
 
 const cache = process.env.BERTH_CACHE ?? join(homedir(), ".cache/berth");
@@ -113,9 +114,8 @@ async function main(): Promise<void> {
       if (report !== undefined) await run("cp", [join(folder, "report.json"), report]);
     }
   } finally {
-    const ended = once(registry, "exit");
-    registry.kill();
-    await ended;
+    await stopRegistry(registry);
+    await removeLasting();
     // HostIpc specs leave the segments that they made.
     await run("ipcrm", ["--all"]);
     await rm(folder, { recursive: true });

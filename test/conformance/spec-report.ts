@@ -28,7 +28,8 @@ export function specsOf(report: string): readonly Spec[] {
     if (spec.State === "pending" || (spec.State === "skipped" && message === "")) continue;
     const name = [...(spec.ContainerHierarchyTexts ?? []), spec.LeafNodeText]
       .join(" > ")
-      .replace(/^\[k8s\.io\] /, "");
+      .replace(/^\[k8s\.io\] /, "")
+      .replace(/ \[Conformance\]$/, "");
     const state = spec.State === "passed" || spec.State === "skipped" ? spec.State : "failed";
     specs.push({ name, state, message });
   }

@@ -54,7 +54,9 @@ describe("traffic", () => {
       const address = listener.address();
       if (address === null || typeof address === "string") throw new Error("no port");
       const gateway = await shell.sh("ip route | awk '/^default/ { print $3 }'");
-      expect(await shell.sh(`timeout 5 wget -q -O- http://${gateway}:${address.port}/`)).toContain(await pod.ip());
+      expect(await shell.sh(`timeout 5 wget -q -O- http://${gateway}:${address.port}/`)).toContain(
+        await pod.ip(),
+      );
     } finally {
       listener.close();
     }

@@ -81,7 +81,8 @@ const lasting = /\/(logs|berthd\.log|blobs|layers|images)(\/|$)|\/(records|journ
 export async function footprint(server: Berthd): Promise<Footprint> {
   return new Set([
     ...mounts(),
-    ...processes().filter((line) => !/ (nft|ip) /.test(`${line} `)),
+    // The server keeps a few monitors ready for the pods to come.
+    ...processes().filter((line) => !/ (nft|ip) |\(ready\)/.test(`${line} `)),
     ...cgroups(),
     ...(await network()),
     ...descriptors(server.pid),

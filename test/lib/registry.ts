@@ -64,17 +64,9 @@ export async function startRegistry(): Promise<ChildProcess> {
   return registry;
 }
 
-let started: ChildProcess | undefined;
-
-/** For vitest: once before all files of a run. Outside hack/isolated there is no registry. */
-export async function setup(): Promise<void> {
-  if (process.env.BERTH_TEST_CGROUP !== undefined) started = await startRegistry();
-}
-
-/** For vitest: once after all files of a run. */
-export async function teardown(): Promise<void> {
-  if (started === undefined) return;
-  const ended = once(started, "exit");
-  started.kill();
+/** Ends it and waits for that. */
+export async function stopRegistry(registry: ChildProcess): Promise<void> {
+  const ended = once(registry, "exit");
+  registry.kill();
   await ended;
 }

@@ -28,7 +28,9 @@ export async function removeCgroupParent(
     return;
   }
   await deps.locks.run(lockKey, async () => {
-    if (others(deps, sandbox).length === 0) {
+    // Pods that are being removed don't count: of two that go at once, each would leave it to the other. Whoever is
+    // not the last finds the directories in use.
+    if (others(deps, sandbox).every(({ status }) => status.phase === "removing")) {
       await deps.cgroups.removeParent(directories);
     }
   });
