@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseExitFile } from "../../cri-server/src/effects/native/exit-file.ts";
 import type { Monitor, PodMonitorSpec } from "../../cri-server/src/ports/monitor.ts";
+import { cgroupFor } from "./container-fixture.ts";
 import { exitOf, type MonitorFixture, makeMonitorFixture } from "./monitor-fixture.ts";
 
 let fixture: MonitorFixture;
@@ -121,6 +122,64 @@ describe("a container's life", () => {
     const mounts = await readFile("/proc/self/mountinfo", "utf8");
     expect(mounts.split("\n").filter((line) => line.includes(spec.sandboxId))).toHaveLength(2);
     expect((await stat(join(spec.podDir, "monitor.sock"))).mode & 0o777).toBe(0o600);
+  });
+});
+
+describe("cgroups", () => {
+  let monitor: Monitor;
+  beforeAll(async () => {
+    ({ monitor } = await fixture.pod());
+  });
+  afterAll(() => monitor.shutdown());
+
+  it("tell an end for want of memory from a kill", async () => {
+    const plan = await fixture.plan("exec tail /dev/zero");
+    const memory = plan.cgroup.join.find((group) => group.startsWith("/sys/fs/cgroup/memory/")) ?? "";
+    const limit = { path: `${memory}/memory.limit_in_bytes`, value: "16777216", optional: false };
+    const eats = {
+      ...plan,
+      cgroup: { ...plan.cgroup, writes: [limit], oomFile: `${memory}/memory.oom_control` },
+    };
+    await monitor.create(eats);
+    const exit = exitOf(monitor, eats.containerId);
+    await monitor.start(eats.containerId);
+    expect(await exit).toMatchObject({ exitCode: 137, oomKilled: true });
+    await monitor.remove(eats.containerId);
+  });
+
+  it("of version 2 take the process at its birth and are killed as a whole", async () => {
+    const plan = await fixture.plan("(setsid sleep 1000 &) ; exec sleep 1000", {
+      cgroup: cgroupFor(2, `berth-monitor-v2-${process.pid}`),
+      namespaces: { network: "pod", ipc: "pod", uts: "pod", pid: "host", cgroup: "new", user: "host" },
+    });
+    await fixture.running(monitor, plan);
+    const procs = async () =>
+      (await readFile(`${plan.cgroup.join[0]}/cgroup.procs`, "utf8"))
+        .split("\n")
+        .filter((line) => line !== "");
+    await expect.poll(procs).toHaveLength(2);
+    const outcome = await monitor.execSync(
+      fixture.containers.exec(plan, ["cat", "/proc/self/cgroup"]),
+      5000,
+      9999,
+    );
+    expect(outcome.stdout.toString()).toMatch(/^0::\/$/m);
+    const exit = exitOf(monitor, plan.containerId);
+    await monitor.kill(plan.containerId, 9, true);
+    expect(await exit).toMatchObject({ exitCode: 137 });
+    await expect.poll(procs).toEqual([]);
+    await monitor.remove(plan.containerId);
+  });
+
+  it("lose what a container in the host's PID namespace leaves behind", async () => {
+    const plan = await fixture.plan("(setsid sleep 1000 &) ; sleep 0.1; exit 4", {
+      namespaces: { network: "pod", ipc: "pod", uts: "pod", pid: "host", cgroup: "new", user: "host" },
+    });
+    const exit = exitOf(monitor, plan.containerId);
+    await fixture.running(monitor, plan);
+    expect(await exit).toMatchObject({ exitCode: 4 });
+    expect(await readFile(`${plan.cgroup.join[0]}/cgroup.procs`, "utf8")).toBe("");
+    await monitor.remove(plan.containerId);
   });
 });
 
