@@ -164,7 +164,7 @@ function parseFields(
     ingressPolicy: parseIsolation(fields),
     forwardAccept: fields.boolean("forwardAccept") ?? true,
     dns: parseDns(fields.object("dns")),
-    ipam: parseIpam(fields, args),
+    ipam: parseIpam(fields, args, lenient),
     runtime: runtimeOf(fields, lenient),
     prevResult: prevResult === undefined ? undefined : parseResult(prevResult, "prevResult"),
     validAttachments: parseAttachments(fields),

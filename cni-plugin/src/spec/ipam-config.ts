@@ -138,15 +138,19 @@ function parseWanted(config: Fields, args: ReadonlyMap<string, string>): readonl
   return list.map((text, index) => parseWantedIp(text, `${name}[${index}]`));
 }
 
-/** Without an ipam section (or with an empty type) the interface gets no address. */
-export function parseIpam(config: Fields, args: ReadonlyMap<string, string>): IpamConfig | undefined {
+/** What was asked for one pod alone does not matter to a lenient reader. Without an ipam section (or with an empty type) the interface gets no address. */
+export function parseIpam(
+  config: Fields,
+  args: ReadonlyMap<string, string>,
+  lenient: boolean,
+): IpamConfig | undefined {
   const fields = config.object("ipam");
   const type = fields?.string("type") ?? "";
   if (fields === undefined || type === "") return undefined;
   if (type !== "berth" && type !== "host-local") return { kind: "foreign", type };
   const runtime = config.object("runtimeConfig");
   const sets = [
-    ...parseSets(runtime?.list("ipRanges"), "runtimeConfig.ipRanges"),
+    ...(lenient ? [] : parseSets(runtime?.list("ipRanges"), "runtimeConfig.ipRanges")),
     ...(fields.string("subnet") === undefined ? [] : [[parseRange(fields)]]),
     ...parseSets(fields.list("ranges"), "ipam.ranges"),
   ];
@@ -160,7 +164,7 @@ export function parseIpam(config: Fields, args: ReadonlyMap<string, string>): Ip
     routes: parseRoutes(fields),
     dataDir: fields.string("dataDir") || defaultDataDir,
     resolvConf: resolvConf === "" ? undefined : resolvConf,
-    wanted: parseWanted(config, args),
+    wanted: lenient ? [] : parseWanted(config, args),
   };
 }
 
