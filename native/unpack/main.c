@@ -103,7 +103,7 @@ int main(int argc, char **argv) {
 		if (poll(watched, 2, -1) < 0 && errno != EINTR)
 			return 1;
 		if (watched[0].revents & (POLLHUP | POLLERR | POLLNVAL | POLLIN))
-			return 0;
+			_exit(0);
 		if (watched[1].revents)
 			take_one(listener);
 	}

@@ -204,10 +204,10 @@ export class FileImageStore implements ImageStore {
     this.#layers.delete(layer.diffId);
     await rm(this.#files.layerRecord(layer.diffId), { force: true });
     await this.#discard(this.layerDir(layer.diffId));
-    await rm(this.#files.blob(layer.blob), { force: true });
+    await this.#discard(this.#files.blob(layer.blob));
   }
 
-  /** Moves a directory out of the way, and removes it behind. */
+  /** Moves a tree or file out of the way, and removes it behind: even a single unlink takes long when the file is large. */
   async #discard(directory: string): Promise<void> {
     this.#trashed += 1;
     const to = join(this.#files.trash, `${process.pid}-${Date.now()}-${this.#trashed}`);
