@@ -29,7 +29,7 @@ export function specsOf(report: string): readonly Spec[] {
     const name = [...(spec.ContainerHierarchyTexts ?? []), spec.LeafNodeText]
       .join(" > ")
       .replace(/^\[k8s\.io\] /, "")
-      .replace(/ \[Conformance\]$/, "");
+      .replace(/ \[Conformance\]/g, "");
     const state = spec.State === "passed" || spec.State === "skipped" ? spec.State : "failed";
     specs.push({ name, state, message });
   }
