@@ -76,8 +76,10 @@ async function send(entry: ContainerEntry, number: number, all: boolean): Promis
   try {
     await monitor.kill(entry.container.id, number, all);
   } catch (error) {
-    // It may have ended just before the signal: then there is nothing to complain about.
-    if (entry.container.status.phase === "running" || entry.container.status.phase === "created") {
+    // It may have ended just before the signal: then there is nothing to complain about. The monitor knows it (wrong-state)
+    // before the exit is recorded here.
+    const hasEnded = error instanceof BerthError && error.code === "wrong-state";
+    if (!hasEnded && ["running", "created"].includes(entry.container.status.phase)) {
       throw error;
     }
   }
