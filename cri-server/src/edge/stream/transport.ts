@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import type { WebSocket } from "ws";
+import { TurnBudget } from "../../lib/turn-budget.ts";
 
 /** A two-way stream of bytes, below SPDY's framing. */
 export interface ByteTransport {
@@ -13,6 +14,34 @@ export interface ByteTransport {
   end(): void;
   destroy(): void;
   readonly closed: Promise<void>;
+}
+
+/** Stops a source for two independent reasons: its reader is full, or it has had its share of this turn. */
+export interface Valve {
+  spend(bytes: number): void;
+  pause(): void;
+  resume(): void;
+}
+
+export function makeValve(source: { pause(): unknown; resume(): unknown }): Valve {
+  let held = false;
+  const go = (): void => {
+    if (!held && !budget.resting) {
+      source.resume();
+    }
+  };
+  const budget = new TurnBudget(() => source.pause(), go);
+  return {
+    spend: (bytes) => budget.spend(bytes),
+    pause() {
+      held = true;
+      source.pause();
+    },
+    resume() {
+      held = false;
+      go();
+    },
+  };
 }
 
 /** How long a peer may take to close after we have ended, before it is cut off. */
@@ -40,13 +69,17 @@ export function socketTransport(socket: Socket, head: Buffer): ByteTransport {
   socket.on("error", () => {});
   // A Kubernetes client never half-closes the connection itself: its end means that it is gone.
   socket.on("end", () => socket.destroy());
+  const valve = makeValve(socket);
   return {
     closed,
     onData(listener) {
       if (head.length > 0) {
         listener(head);
       }
-      socket.on("data", listener);
+      socket.on("data", (bytes: Buffer) => {
+        valve.spend(bytes.length);
+        listener(bytes);
+      });
     },
     write(parts, done) {
       socket.cork();
@@ -60,8 +93,8 @@ export function socketTransport(socket: Socket, head: Buffer): ByteTransport {
         done();
       }
     },
-    pause: () => void socket.pause(),
-    resume: () => void socket.resume(),
+    pause: valve.pause,
+    resume: valve.resume,
     end() {
       socket.end();
       cutOffLater(closed, () => socket.destroy());
@@ -74,16 +107,20 @@ export function socketTransport(socket: Socket, head: Buffer): ByteTransport {
 export function webSocketTransport(socket: WebSocket): ByteTransport {
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
   socket.on("error", () => {});
+  const valve = makeValve(socket);
   return {
     closed,
     onData(listener) {
-      socket.on("message", (data: Buffer) => listener(data));
+      socket.on("message", (data: Buffer) => {
+        valve.spend(data.length);
+        listener(data);
+      });
     },
     write(parts, done) {
       socket.send(parts.length === 1 ? (parts[0] ?? "") : Buffer.concat(parts), { binary: true }, done);
     },
-    pause: () => socket.pause(),
-    resume: () => socket.resume(),
+    pause: valve.pause,
+    resume: valve.resume,
     end() {
       socket.close(1000);
       cutOffLater(closed, () => socket.terminate());

@@ -5,7 +5,7 @@ import type { ClientSession, SessionOutcome } from "../../domain/stream/session.
 import type { SessionRequest } from "../../ports/monitor.ts";
 import { makeSizeReader } from "./resize.ts";
 import { plainStatus, statusJson } from "./status.ts";
-import { webSocketTransport } from "./transport.ts";
+import { makeValve, type Valve, webSocketTransport } from "./transport.ts";
 
 /** Sub-protocols of exec and attach over WebSocket, best first. */
 export const webSocketProtocols = ["v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"] as const;
@@ -37,6 +37,7 @@ export class WebSocketSession implements ClientSession {
     this.#size = [columns, rows];
     this.#onSize(columns, rows);
   });
+  readonly #valve: Valve;
   #heartbeat: NodeJS.Timeout | undefined;
   #ended = false;
 
@@ -47,6 +48,7 @@ export class WebSocketSession implements ClientSession {
     onActivity: () => void,
   ) {
     this.#socket = socket;
+    this.#valve = makeValve(socket);
     this.#protocol = protocol;
     this.#onActivity = onActivity;
     this.#input = request.stdin ? this.#reader() : undefined;
@@ -88,6 +90,7 @@ export class WebSocketSession implements ClientSession {
 
   #receive(message: Buffer): void {
     this.#onActivity();
+    this.#valve.spend(message.length);
     switch (message[0]) {
       case channel.stdin:
         if (message.length > 1 && this.#input?.push(message.subarray(1)) === false) {
@@ -132,7 +135,7 @@ export class WebSocketSession implements ClientSession {
 
   #hold(): void {
     if (this.#heartbeat === undefined && !this.#ended) {
-      this.#socket.pause();
+      this.#valve.pause();
       this.#heartbeat = setInterval(() => this.#socket.pong(), heartbeatMs);
       this.#heartbeat.unref();
     }
@@ -142,7 +145,7 @@ export class WebSocketSession implements ClientSession {
     if (this.#heartbeat !== undefined) {
       clearInterval(this.#heartbeat);
       this.#heartbeat = undefined;
-      this.#socket.resume();
+      this.#valve.resume();
     }
   }
 
