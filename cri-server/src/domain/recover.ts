@@ -92,6 +92,7 @@ async function recoverFromReboot(deps: Deps, pod: PodEntry): Promise<void> {
 async function reconnect(deps: Deps, pod: PodEntry): Promise<void> {
   const { id, status } = pod.sandbox;
   if (status.monitor === undefined) {
+    await adoptUnrecorded(deps, pod);
     await endWithoutMonitor(deps, pod);
     return;
   }
@@ -114,6 +115,22 @@ async function reconnect(deps: Deps, pod: PodEntry): Promise<void> {
   for (const strangerId of byId.keys()) {
     deps.log.warn({ sandbox: id, container: strangerId }, "a container without a record was removed");
     await monitor.remove(strangerId);
+  }
+}
+
+/**
+ * A server that died while it made a pod has not recorded the pod's monitor, which may be there all the same: it is found by
+ * its socket, so that the rollback can end it.
+ */
+async function adoptUnrecorded(deps: Deps, pod: PodEntry): Promise<void> {
+  const { id, status } = pod.sandbox;
+  if (status.phase !== "creating" && status.phase !== "removing") {
+    return;
+  }
+  try {
+    pod.monitor = await deps.monitors.reconnect(id, deps.storage.pod(id).dir, { pid: 0, startTime: 0n });
+  } catch (error) {
+    deps.log.debug({ err: error, sandbox: id }, "a half-made pod has no monitor");
   }
 }
 

@@ -3,6 +3,14 @@ import type { LifecycleDeps } from "../deps.ts";
 
 type Deps = Pick<LifecycleDeps, "cgroups" | "locks" | "objects">;
 
+/** A pod's cgroup parent as it is now. */
+export interface EnsuredParent {
+  /** Those that belong to Berth, parents first. */
+  readonly directories: readonly string[];
+  /** Some of them were made just now, so that no record names them yet. */
+  readonly isNew: boolean;
+}
+
 /** One lock for all: making and removing parents would else race for shared ones such as the default parent. */
 const lockKey = "cgroup parents";
 
@@ -10,11 +18,11 @@ const lockKey = "cgroup parents";
  * Makes a pod's cgroup parent. Resolves with the directories that belong to Berth: those made now, and those that an
  * earlier pod below the same parent has made, so that whoever goes last removes them.
  */
-export async function ensureCgroupParent(deps: Deps, sandbox: Sandbox): Promise<readonly string[]> {
+export async function ensureCgroupParent(deps: Deps, sandbox: Sandbox): Promise<EnsuredParent> {
   return await deps.locks.run(lockKey, async () => {
     const made = await deps.cgroups.ensureParent(sandbox.cgroupParent);
     const inherited = others(deps, sandbox).flatMap((other) => other.status.cgroupDirs ?? []);
-    return [...new Set([...inherited, ...made])];
+    return { directories: [...new Set([...inherited, ...made])], isNew: made.length > 0 };
   });
 }
 

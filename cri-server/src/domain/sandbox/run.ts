@@ -141,13 +141,18 @@ async function prepare(deps: Deps, work: Work): Promise<void> {
   undo.push("files", () => deps.monitors.removeTrees([deps.storage.pod(id).dir]));
   undo.push("cgroup parent", () => removeCgroupParent(deps, sandbox, pod.sandbox.status.cgroupDirs ?? []));
   const hostname = config.hostname || deps.settings.hostname;
+  const intent = deps.failpoint("sandbox.run.intent").then(() => deps.store.putSandbox(sandbox));
   const parent = async (): Promise<void> => {
     await deps.failpoint("sandbox.run.cgroup");
-    const cgroupDirs = await ensureCgroupParent(deps, sandbox);
-    pod.sandbox = { ...sandbox, status: { ...sandbox.status, cgroupDirs } };
+    const { directories, isNew } = await ensureCgroupParent(deps, sandbox);
+    pod.sandbox = { ...sandbox, status: { ...sandbox.status, cgroupDirs: directories } };
+    if (isNew) {
+      await intent;
+      await deps.store.putSandbox(pod.sandbox);
+    }
   };
   await settleAll([
-    deps.failpoint("sandbox.run.intent").then(() => deps.store.putSandbox(sandbox)),
+    intent,
     deps
       .failpoint("sandbox.run.files")
       .then(() => deps.storage.makePod(id, { resolvConf: resolvConf(config.dns), hostname })),
