@@ -26,6 +26,8 @@ interface Resources {
 async function openResources(options: PluginOptions, resident: boolean): Promise<Resources> {
   const runDir = options.runDir ?? defaultRunDir;
   const host = new Host();
+  // A process that stays has all its sockets before the first pod, so that none of them can be taken for a pod's leavings.
+  if (resident) void host.filter;
   const warn = (message: string, fields?: object): void => options.log?.("warn", message, fields);
   const unlink = new UnlinkQueue(host, (error) =>
     warn("links could not be deleted", { error: String(error) }),
