@@ -6,11 +6,14 @@
 #include "child/child.h"
 #include "common/reader.h"
 
+/* Of paths that the server makes below its own directories; so small that all of a pod is one page. */
+#define POD_PATH 1024
+
 struct pod {
 	char sandbox[128];
-	char dir[PATH_MAX];
-	char netns_path[PATH_MAX]; /* "" when there is none to pin */
-	char shm_path[PATH_MAX];
+	char dir[POD_PATH];
+	char netns_path[POD_PATH]; /* "" when there is none to pin */
+	char shm_path[POD_PATH];
 	struct pod_namespaces ns;
 	pid_t init; /* 0: none */
 	int socket; /* listening */
