@@ -1,0 +1,214 @@
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { lstatSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync, zstdCompressSync } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describeTree, type TreeLine } from "../lib/tree.ts";
+import { UnpackFixture } from "./unpack-fixture.ts";
+
+const sha256 = (data: Buffer): string => `sha256:${createHash("sha256").update(data).digest("hex")}`;
+
+let fixture: UnpackFixture;
+beforeAll(() => {
+  fixture = new UnpackFixture();
+});
+afterAll(async () => {
+  await fixture.close();
+});
+
+/** One of everything that a file system can hold. */
+function makeTree(top: string): void {
+  const long = "long-".repeat(30);
+  execFileSync(
+    "bash",
+    [
+      "-euc",
+      `mkdir -p "$1" && cd "$1"
+       mkdir -p dir/sub "${long}/${long}" sticky private
+       chmod 1777 sticky; chmod 700 private; chmod 2750 dir; chown 12:34 dir
+       echo content >dir/file; chmod 640 dir/file; chown 1000:1001 dir/file
+       cp /bin/true setuid; chown 5:6 setuid; chmod 6755 setuid
+       : >empty; head -c 3000000 /dev/urandom >random; ln random hard; ln random dir/hard
+       ln -s ../nowhere/at/all dir/dangling; ln -s "${long}/${long}" longlink; chown -h 77:88 longlink
+       mkfifo fifo; mknod char c 1 3; mknod block b 7 200; chmod 600 block
+       echo x >"${long}/${long}/file"
+       printf 'a' >'name with spaces and ü'; printf 'b' >"$(printf 'new\\nline')"; printf c >"$(printf 'bytes\\377')"
+       truncate -s 8M sparse; printf data | dd of=sparse bs=1 seek=4000000 conv=notrunc status=none
+       truncate -s 1M hole
+       python3 - <<'PY'
+import os
+os.setxattr("dir/file", "user.note", b"\\0\\1=\\n")
+os.setxattr("dir", "user.directory", b"yes")
+os.setxattr("random", "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
+for path, when in (("dir/file", 1234567890123456789), ("dir", 999999999000000001), ("empty", -5_500_000_000), ("sticky", 0)):
+    os.utime(path, ns=(when, when))
+PY`,
+      "tree",
+      top,
+    ],
+    { stdio: ["ignore", "inherit", "inherit"] },
+  );
+}
+
+/** An archive without sparse entries has zeros instead of holes. */
+const dense = (line: TreeLine): TreeLine => ({ ...line, content: line.content.replace(/ sparse$/, "") });
+
+describe("a layer's content", () => {
+  const source = "/var/tmp/berth-unpack-tree";
+  let expected: readonly TreeLine[];
+  beforeAll(async () => {
+    makeTree(source);
+    expected = await describeTree(source);
+  });
+  afterAll(() => rmSync(source, { recursive: true, force: true }));
+
+  const archive = (...options: string[]): Buffer =>
+    execFileSync("tar", ["-C", source, "-cf", "-", ...options, "."], { maxBuffer: 1 << 28 });
+
+  it.each([
+    ["pax", ["--format=pax", "--xattrs", "--xattrs-include=*"]],
+    [
+      "pax, sparse 1.0",
+      ["--format=pax", "--xattrs", "--xattrs-include=*", "--sparse", "--sparse-version=1.0"],
+    ],
+    [
+      "pax, sparse 0.1",
+      ["--format=pax", "--xattrs", "--xattrs-include=*", "--sparse", "--sparse-version=0.1"],
+    ],
+    [
+      "pax, sparse 0.0",
+      ["--format=pax", "--xattrs", "--xattrs-include=*", "--sparse", "--sparse-version=0.0"],
+    ],
+  ])("comes out of %s as it went in", async (_, options) => {
+    const blob = archive(...options);
+    const { result, directory } = await fixture.blob(blob);
+    expect(result).toMatchObject({
+      blob: sha256(blob),
+      diffId: sha256(blob),
+      bytes: blob.length,
+      impliedDirectories: 0,
+    });
+    const sparse = options.includes("--sparse");
+    const wanted = sparse ? expected : expected.map(dense);
+    expect(await describeTree(directory)).toEqual(wanted);
+  });
+
+  it.each([["gnu"], ["gnu, sparse"]])(
+    "comes out of %s, which keeps no fractions and attributes",
+    async (name) => {
+      const { directory } = await fixture.blob(
+        archive("--format=gnu", ...(name === "gnu" ? [] : ["--sparse"])),
+      );
+      const coarse = (line: TreeLine): TreeLine => ({
+        ...dense(line),
+        mtimeNs:
+          (line.mtimeNs - (((line.mtimeNs % 1_000_000_000n) + 1_000_000_000n) % 1_000_000_000n)) /
+          1_000_000_000n,
+        xattrs: "",
+      });
+      expect((await describeTree(directory)).map(coarse)).toEqual(expected.map(coarse));
+      for (const path of ["random", "sparse", "dir/file", "hole"]) {
+        expect(readFileSync(join(directory, path)).equals(readFileSync(join(source, path)))).toBe(true);
+      }
+      expect(lstatSync(join(directory, "sparse")).blocks < 16_000).toBe(name !== "gnu");
+      expect(lstatSync(join(directory, "hard")).ino).toBe(lstatSync(join(directory, "random")).ino);
+      expect(lstatSync(join(directory, "setuid")).mode & 0o7777).toBe(0o6755);
+    },
+  );
+
+  it("is the same through every compression", async () => {
+    const plain = archive("--format=pax", "--xattrs", "--xattrs-include=*");
+    const half = Math.floor(plain.length / 2) + 7;
+    const compressed: Record<string, Buffer> = {
+      gzip: gzipSync(plain),
+      "gzip, two members": Buffer.concat([gzipSync(plain.subarray(0, half)), gzipSync(plain.subarray(half))]),
+      zstd: zstdCompressSync(plain),
+      "zstd, two frames and a skippable one": Buffer.concat([
+        zstdCompressSync(plain.subarray(0, half)),
+        Buffer.from([0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3]),
+        zstdCompressSync(plain.subarray(half)),
+      ]),
+    };
+    for (const [name, blob] of Object.entries(compressed)) {
+      const { result, directory } = await fixture.blob(blob);
+      expect(result, name).toMatchObject({ blob: sha256(blob), diffId: sha256(plain) });
+      expect((await describeTree(directory)).length, name).toBe(expected.length);
+    }
+  });
+
+  it("can arrive in any portions", async () => {
+    const plain = archive("--format=pax");
+    const blob = gzipSync(plain);
+    const { name, size } = fixture.place(blob);
+    const job = fixture.start(name);
+    for (const have of [0, 1, 3, 17, 18, 700, 4096, 4096, Math.floor(size / 2), size - 1]) {
+      job.have(have);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    job.end(size);
+    expect(await job.done).toMatchObject({ blob: sha256(blob), diffId: sha256(plain) });
+  });
+
+  it("may be nothing at all", async () => {
+    for (const blob of [
+      Buffer.alloc(0),
+      Buffer.alloc(1024),
+      gzipSync(Buffer.alloc(0)),
+      gzipSync(Buffer.alloc(10_240)),
+    ]) {
+      const { result, directory } = await fixture.blob(blob);
+      expect(result.blob).toBe(sha256(blob));
+      expect(readdirSync(directory)).toEqual([]);
+    }
+  });
+});
+
+describe("whiteouts", () => {
+  const isWhiteout = (path: string): boolean => {
+    const stat = lstatSync(path);
+    return stat.isCharacterDevice() && stat.rdev === 0;
+  };
+  const opaque = (path: string): string => {
+    const script =
+      "import os,sys\ntry: print(os.getxattr(sys.argv[1],'trusted.overlay.opaque').decode())\nexcept OSError: print('')";
+    return execFileSync("python3", ["-c", script, path], { encoding: "utf8" }).trim();
+  };
+
+  it("become overlayfs's own", async () => {
+    const { directory } = await fixture.entries([
+      { name: "a/", type: "5", mode: 0o755 },
+      { name: "a/.wh.gone" },
+      { name: "b/", type: "5", mode: 0o755 },
+      { name: "b/.wh..wh..opq" },
+      { name: "b/new" },
+      { name: ".wh..wh.plnk" },
+      { name: ".wh..wh.aufs" },
+    ]);
+    expect(isWhiteout(join(directory, "a/gone"))).toBe(true);
+    expect(opaque(join(directory, "a"))).toBe("");
+    expect(opaque(join(directory, "b"))).toBe("y");
+    expect(readdirSync(directory).sort()).toEqual(["a", "b"]);
+    expect(readdirSync(join(directory, "b"))).toEqual(["new"]);
+  });
+
+  it("never hide what the same layer brings, before or after them", async () => {
+    const { directory } = await fixture.entries([
+      { name: "file", data: "1" },
+      { name: ".wh.file" },
+      { name: "dir/", type: "5", mode: 0o755 },
+      { name: "dir/in", data: "2" },
+      { name: ".wh.dir" },
+      { name: ".wh.later" },
+      { name: "later/", type: "5", mode: 0o700 },
+      { name: ".wh.implied" },
+      { name: "implied/in", data: "3" },
+      { name: ".wh.plain" },
+      { name: "plain", data: "4" },
+    ]);
+    expect(readFileSync(join(directory, "file"), "utf8")).toBe("1");
+    expect(readFileSync(join(directory, "dir/in"), "utf8")).toBe("2");
+    expect(readFileSync(join(directory, "plain"), "utf8")).toBe("4");
+    for (const name of ["dir", "later", "implied"]) expect(opaque(join(directory, name)), name).toBe("y");
+  });
+});
