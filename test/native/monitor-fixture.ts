@@ -1,6 +1,6 @@
 /** What the tests of launcher and monitor share: the launcher itself, and pods whose directories and mounts it cleans up. */
 import { execFile } from "node:child_process";
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { startLauncher } from "../../cri-server/src/effects/native/launcher.ts";
@@ -105,10 +105,24 @@ export class MonitorFixture {
   }
 }
 
-export async function makeMonitorFixture(poolSize = 2): Promise<MonitorFixture> {
+/** Runs the program where the host's file system can't be written to, but for one directory. */
+async function confined(program: string, directory: string): Promise<string> {
+  const script = join(directory, "confined");
+  const inside = `mount --bind ${directory} ${directory} && mount -o remount,bind,ro / && exec ${program} "$@"`;
+  await writeFile(
+    script,
+    `#!/bin/sh\nexec /usr/bin/unshare -m --propagation private /bin/sh -c '${inside}' sh "$@"\n`,
+  );
+  await chmod(script, 0o755);
+  return script;
+}
+
+/** `confine`: for tests that make native code do what nobody can foresee. */
+export async function makeMonitorFixture(poolSize = 2, confine = false): Promise<MonitorFixture> {
   await run("make", ["-s", "-C", native, "build/berth-native"], { timeout: 120_000 });
-  const program = process.env.BERTH_NATIVE ?? join(native, "build/berth-native");
   const containers = await makeFixture();
+  const built = process.env.BERTH_NATIVE ?? join(native, "build/berth-native");
+  const program = confine ? await confined(built, containers.directory) : built;
   const lost: string[] = [];
   const host = await startLauncher({ program, poolSize, onLost: (reason) => lost.push(reason) });
   return new MonitorFixture(containers, host, lost);
