@@ -2,7 +2,7 @@ import { mkdir, readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LaunchPlan, ProcessPlan } from "../../cri-server/src/model/plan.ts";
-import { bindOf, cgroupFor, defaultOps, type Fixture, makeFixture } from "./container-fixture.ts";
+import { bindOf, cgroupFor, defaultOps, type Fixture, makeFixture, versions } from "./container-fixture.ts";
 
 const everything: LaunchPlan["namespaces"] = {
   network: "host",
@@ -137,7 +137,7 @@ const cases: readonly Case[] = [
   },
 ];
 
-describe.each([1, 2] as const)("a create that fails, on cgroup v%i", (version) => {
+describe.each(versions)("a create that fails, on cgroup v%i", (version) => {
   let fixture: Fixture;
   beforeAll(async () => {
     fixture = await makeFixture(version);

@@ -1,5 +1,6 @@
 /** What the tests of the native child code share: an image of busybox, a plan to vary, and the driver's way of talking. */
 import { execFile } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
 import { chmod, copyFile, mkdir, mkdtemp, rm, rmdir, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -48,12 +49,21 @@ export interface Fixture {
   cleanUp(): Promise<void>;
 }
 
+/** The cgroup versions of this machine; a hybrid one has both. */
+export const versions: readonly (1 | 2)[] = existsSync("/sys/fs/cgroup/cgroup.controllers") ? [2] : [1, 2];
+const v2Root = versions.length === 1 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/unified";
+
+/** User-mode Linux and sanitized builds are right, not fast. */
+export const isSlow =
+  process.env.BERTH_CHILD_TEST !== undefined ||
+  readFileSync("/proc/cpuinfo", "utf8").includes("User Mode Linux");
+export const hasTimeNamespaces = existsSync("/proc/self/ns/time");
+
 /** Hierarchies of this machine that a process can join without further settings. */
 const hierarchies = ["cpu", "cpuacct", "memory", "devices", "freezer", "blkio", "pids", "systemd"];
 
-export function cgroupFor(version: 1 | 2, name: string, root?: string): CgroupPlan {
-  const parents =
-    version === 2 ? [root ?? "/sys/fs/cgroup/unified"] : hierarchies.map((each) => `/sys/fs/cgroup/${each}`);
+export function cgroupFor(version: 1 | 2, name: string): CgroupPlan {
+  const parents = version === 2 ? [v2Root] : hierarchies.map((each) => `/sys/fs/cgroup/${each}`);
   const groups = parents.map((each) => `${each}/${name}`);
   return { version, mkdirs: groups, writes: [], join: groups, oomFile: "", deviceProgramFd: undefined };
 }
@@ -260,7 +270,7 @@ class TestFixture implements Fixture {
 }
 
 /** Builds the driver when it is older than its sources. */
-export async function makeFixture(version: 1 | 2 = 1): Promise<Fixture> {
+export async function makeFixture(version: 1 | 2 = versions[0] ?? 2): Promise<Fixture> {
   await run("make", ["-s", "-C", native, "child-test"], { timeout: 120_000 });
   const program = process.env.BERTH_CHILD_TEST ?? join(native, "build/child-test");
   const directory = await mkdtemp(join(tmpdir(), "berth-child-"));
