@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ContainerState, NamespaceMode, PodSandboxState } from "../../proto/gen/api.ts";
 import { Berthd } from "../lib/berthd.ts";
+import { eventually } from "../lib/eventually.ts";
 import { expectNothingLeft, footprint } from "../lib/footprint.ts";
 import { nginx, pull, TestPod } from "../lib/pod.ts";
 
@@ -44,7 +45,7 @@ describe("a pod with two containers", () => {
     const web = await pod.start({ image: { image: nginx }, command: [], mounts });
     const shell = await pod.start({ mounts });
 
-    expect(await shell.sh("wget -q -O- http://127.0.0.1:80/ | grep -c -i nginx")).not.toBe("0");
+    await eventually(() => shell.sh("wget -q -O- http://127.0.0.1:80/ | grep -i nginx"));
     expect(await shell.sh("hostname")).toBe("a-pod");
     expect(await shell.sh("cat /data/from-host; echo written > /data/from-shell")).toBe("hello");
     expect(await web.sh("cat /data/from-shell")).toBe("written");

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ContainerState, PodSandboxState } from "../../proto/gen/api.ts";
 import { Berthd } from "../lib/berthd.ts";
 import { eventually } from "../lib/eventually.ts";
-import { expectNothingLeft, footprint } from "../lib/footprint.ts";
+import { expectNothingLeft, footprint, isServersOwn } from "../lib/footprint.ts";
 import { pull, TestPod } from "../lib/pod.ts";
 
 let server: Berthd;
@@ -78,10 +78,7 @@ describe.each(["SIGTERM", "SIGKILL"] as const)("after %s", (signal) => {
     await server.restart(signal);
     await pod.remove();
     // The server is another process now: its descriptors and its helpers are others.
-    const own = new Set([
-      ...before,
-      ...[...(await footprint(server))].filter((line) => /^(fd|process) /.test(line)),
-    ]);
+    const own = new Set([...before, ...[...(await footprint(server))].filter(isServersOwn)]);
     await expectNothingLeft(server, own);
     expect((await server.runtime.listPodSandbox()).items).toEqual([]);
   });
@@ -104,7 +101,6 @@ describe("a pod's monitor that dies", () => {
       expect([...(await footprint(server))].filter((line) => line.includes("98765"))).toEqual([]);
     });
     await pod.remove();
-    // The pool may have made another monitor meanwhile.
     const idle = [...(await footprint(server))].filter(
       (line) => line.startsWith("process ") || line.startsWith("fd "),
     );
@@ -139,10 +135,7 @@ describe("a server that is killed in the middle", () => {
       for (const pod of told) expect(items.map(({ id }) => id)).toContain(pod.id);
       await server.removePods();
     }
-    const own = new Set([
-      ...before,
-      ...[...(await footprint(server))].filter((line) => /^(fd|process) /.test(line)),
-    ]);
+    const own = new Set([...before, ...[...(await footprint(server))].filter(isServersOwn)]);
     await expectNothingLeft(server, own, 10_000);
   });
 });

@@ -22,7 +22,7 @@ export class Crictl {
   }
 
   /** The same, parsed as JSON. */
-  async json(...args: string[]): Promise<unknown> {
-    return JSON.parse(await this.run(...args, "-o", "json"));
+  async json(verb: string, ...args: string[]): Promise<unknown> {
+    return JSON.parse(await this.run(verb, "--output", "json", ...args));
   }
 }

@@ -77,8 +77,15 @@ function descriptors(pid: number): string[] {
 /** Logs and images are meant to stay; what a server writes into its own journal is its own affair. */
 const lasting = /\/(logs|berthd\.log|blobs|layers|images)(\/|$)|\/(records|journal)[^/]*$/;
 
-/** What there is now. */
+/** Namespace sets that a server keeps ready unless it is told otherwise. */
+const poolSize = 4;
+
+/** What there is now, with the server's pool full: what it makes ahead is not to be taken for something left. */
 export async function footprint(server: Berthd): Promise<Footprint> {
+  await eventually(() => {
+    const ready = processes().filter((line) => line.includes("(ready)")).length;
+    if (ready < poolSize) throw new Error(`${ready} of ${poolSize} monitors are ready for new pods`);
+  });
   return new Set([
     ...mounts(),
     // The server keeps a few monitors ready for the pods to come.
@@ -88,6 +95,11 @@ export async function footprint(server: Berthd): Promise<Footprint> {
     ...descriptors(server.pid),
     ...tree("file", server.dir, (path) => !lasting.test(path.slice(server.dir.length))),
   ]);
+}
+
+/** What a server has of its own whatever it does: other descriptors and helpers after a restart, a socket more after its first pod. */
+export function isServersOwn(thing: string): boolean {
+  return /^fd |^process \d+ .*(berthd\.js|berth-launcher)/.test(thing);
 }
 
 /** Waits until nothing is there that was not there before; throws with the list of what is. Deletion behind an answer counts as in time. */
