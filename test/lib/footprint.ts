@@ -99,7 +99,7 @@ export async function footprint(server: Berthd): Promise<Footprint> {
 
 /** What a server has of its own whatever it does: other descriptors and helpers after a restart, a socket more after its first pod. */
 export function isServersOwn(thing: string): boolean {
-  return /^fd |^process \d+ .*(berthd\.js|berth-launcher)/.test(thing);
+  return /^fd |^process \d+ .*(berthd\.js|berth-launcher|berth-unpack)/.test(thing);
 }
 
 /** Waits until nothing is there that was not there before; throws with the list of what is. Deletion behind an answer counts as in time. */
