@@ -1,18 +1,6 @@
 import { BoundedQueue } from "../lib/bounded-queue.ts";
-import type { ContainerEntry, PodEntry } from "./objects.ts";
-
-export type LifecycleKind = "created" | "started" | "stopped" | "deleted";
-
-/** What happened to a container or a sandbox, with the state of the whole pod right after it. */
-export interface LifecycleEvent {
-  readonly kind: LifecycleKind;
-  /** The container's id, or the sandbox's own. */
-  readonly id: string;
-  /** Nanoseconds since the epoch. */
-  readonly at: bigint;
-  readonly sandbox: PodEntry["sandbox"];
-  readonly containers: readonly ContainerEntry["container"][];
-}
+import type { LifecycleEvent, LifecycleKind } from "../model/lifecycle.ts";
+import type { PodEntry } from "./objects.ts";
 
 /** One subscriber's end. */
 export interface Subscription {

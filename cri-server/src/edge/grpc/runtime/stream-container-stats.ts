@@ -2,14 +2,26 @@ import type {
   StreamContainerStatsRequest,
   StreamContainerStatsResponse,
 } from "../../../../../proto/gen/api.ts";
-import { BerthError } from "../../../errors/berth-error.ts";
+import { selectContainers } from "../../../domain/container/list.ts";
+import { containerUsages } from "../../../domain/container/stats.ts";
+import { presentContainerStats } from "../../../present/stats.ts";
+import { toContainerQuery } from "../../../validate/filters.ts";
 import type { StreamHandler } from "../handler.ts";
+import type { RuntimeDeps } from "../runtime-deps.ts";
 
-export function streamContainerStats(): StreamHandler<
-  StreamContainerStatsRequest,
-  StreamContainerStatsResponse
-> {
-  return async () => {
-    throw new BerthError("unimplemented", "StreamContainerStats: not offered by this version");
+/** Containers whose figures are read, and sent, together. */
+const perMessage = 100;
+
+export function streamContainerStats(
+  deps: Pick<RuntimeDeps, "objects" | "cgroups" | "layers" | "log">,
+): StreamHandler<StreamContainerStatsRequest, StreamContainerStatsResponse> {
+  return async ({ filter }, send) => {
+    const selected = selectContainers(deps.objects, toContainerQuery(filter));
+    for (let at = 0; at < selected.length; at += perMessage) {
+      const usages = await containerUsages(deps, selected.slice(at, at + perMessage));
+      if (usages.length > 0) {
+        await send({ containerStats: usages.map(presentContainerStats) });
+      }
+    }
   };
 }

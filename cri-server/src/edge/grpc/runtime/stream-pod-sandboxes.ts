@@ -1,9 +1,17 @@
-import type { StreamPodSandboxesRequest, StreamPodSandboxesResponse } from "../../../../../proto/gen/api.ts";
-import { BerthError } from "../../../errors/berth-error.ts";
+import type { StreamPodSandboxesRequest } from "../../../../../proto/gen/api.ts";
+import { selectSandboxes } from "../../../domain/sandbox/list.ts";
+import { toSandboxQuery } from "../../../validate/filters.ts";
 import type { StreamHandler } from "../handler.ts";
+import type { RuntimeDeps } from "../runtime-deps.ts";
+import { sandboxRows } from "./list-pod-sandbox.ts";
 
-export function streamPodSandboxes(): StreamHandler<StreamPodSandboxesRequest, StreamPodSandboxesResponse> {
-  return async () => {
-    throw new BerthError("unimplemented", "StreamPodSandboxes: not offered by this version");
+/** ListPodSandbox in encoded messages, all of one moment. */
+export function streamPodSandboxes(
+  deps: Pick<RuntimeDeps, "objects">,
+): StreamHandler<StreamPodSandboxesRequest, Buffer> {
+  return async ({ filter }, send) => {
+    for (const batch of sandboxRows.batches(selectSandboxes(deps.objects, toSandboxQuery(filter)))) {
+      await send(batch);
+    }
   };
 }
