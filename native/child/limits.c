@@ -72,15 +72,10 @@ void oom_score_adjust(struct job *job)
 		error = errno;
 	if (fd >= 0)
 		close(fd);
-	if (error == EACCES || error == EPERM) {
-		static const char lead[] = "berth: oom_score_adj stays as it is, the host may not lower it\n";
-
+	if (error == EACCES || error == EPERM)
 		report_warning("oom_score_adj %s is lower than the host allows", text);
-		if (write(2, lead, sizeof lead - 1) < 0)
-			return;
-	} else if (error != 0) {
+	else if (error != 0)
 		fail("oom", error, "oom_score_adj %s", text);
-	}
 }
 
 void capabilities_bound(const struct process_plan *plan)

@@ -13,6 +13,8 @@ enum { OVER_MOST = 16 };
 static int trees[PLAN_MAX_OPS];
 static char over[OVER_MOST][4096]; /* directories that already have an idmapped copy of themselves over them */
 static int overs;
+static uid_t root_uid; /* of the container's root, on the host */
+static gid_t root_gid;
 
 int source_of(uint32_t op)
 {
@@ -204,6 +206,16 @@ static void make_node(int nodes, uint32_t index, const struct op *op)
 		node_failed(op);
 }
 
+/* Other owners than root are nobody then: only the kernel knows the rest of the map. */
+static void give_node(int nodes, uint32_t index, const struct op *op)
+{
+	char name[16];
+
+	snprintf(name, sizeof name, "%u", index);
+	if (fchownat(nodes, name, op->uid == 0 ? root_uid : op->uid, op->gid == 0 ? root_gid : op->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		node_failed(op);
+}
+
 static void open_node(int nodes, uint32_t index, const struct op *op)
 {
 	char name[16];
@@ -238,9 +250,11 @@ static void open_nodes(struct job *job)
 		fail("device", errno, "a file system for device nodes");
 	close(context);
 	each_device(job, tree, make_node);
-	/* Without it (tmpfs before 6.3) the nodes belong to nobody, and work by their mode. */
-	if (sys_set_mount(tree, 0, &idmap) < 0 && errno != EINVAL)
-		fail("device", errno, "idmap device nodes");
+	if (sys_set_mount(tree, 0, &idmap) < 0) {
+		if (errno != EINVAL) /* tmpfs before 6.3 */
+			fail("device", errno, "idmap device nodes");
+		each_device(job, tree, give_node);
+	}
 	if (sys_attach_at(tree, job->launch->rootfs.work) < 0)
 		fail("device", errno, "attach device nodes");
 	each_device(job, tree, open_node);
@@ -278,6 +292,8 @@ static void give_upper(struct job *job, const char *upper)
 		if (chown(upper, about.st_uid, about.st_gid) < 0)
 			fail("rootfs", errno, "give %s to user %u", upper, about.st_uid);
 	}
+	root_uid = about.st_uid;
+	root_gid = about.st_gid;
 	close(tree);
 }
 
