@@ -236,7 +236,7 @@ describe("kubectl", () => {
     await kubectl(
       "debug",
       "config",
-      "--image=registry.cluster.test/busybox:latest",
+      "--image=registry.cluster.test/e2e-test-images/busybox:1.29-2",
       "--target=main",
       "-c",
       "dbg",
