@@ -282,9 +282,10 @@ describe.each(transports)("port-forward over %s", (transport) => {
     forwarder = crictl("port-forward", "--transport", transport, pod.id, ":7001", ":7002");
     port = Number(/:(\d+) -> 7001/.exec(String((await once(forwarder.stdout, "data"))[0]))?.[1]);
   });
-  afterAll(() => {
-    forwarder.kill("SIGKILL");
+  afterAll(async () => {
+    forwarder?.kill("SIGKILL");
     service.kill("SIGKILL");
+    await once(service, "close");
   });
 
   it("carries a gigabyte there and back intact", async () => {
