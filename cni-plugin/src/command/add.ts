@@ -1,8 +1,10 @@
 import type { Netns } from "../link/host.ts";
 import { hostLinkName, linkAlias, macOfAddress, macOfName, networkKey } from "../link/names.ts";
 import type { Link, RouteSpec } from "../link/rtnetlink.ts";
+import { limitBandwidth, shaperName } from "../link/shape.ts";
 import { configurePod, createVeth } from "../link/veth.ts";
-import { claimHostPorts, hostPortElements, ownerMark, releaseHostPorts } from "../nft/host-ports.ts";
+import { forgetFlows } from "../nft/conntrack.ts";
+import { claimHostPorts, flowsOf, hostPortElements, ownerMark, releaseHostPorts } from "../nft/host-ports.ts";
 import type { Address, Family, Prefix } from "../spec/address.ts";
 import { formatAddress, formatPrefix, parseAddress, parsePrefix } from "../spec/address.ts";
 import { asCniError, CniError, codes } from "../spec/errors.ts";
@@ -116,8 +118,9 @@ async function attachLink(
       return createVeth(context.host, { ...spec, bridge }, netns);
     }
   };
+  context.unlink.postpone();
   const link = await create();
-  undo.push(`remove ${hostName}`, () => context.unlink.detach(hostName));
+  undo.push(`remove ${hostName}`, () => context.unlink.detach([hostName, shaperName(hostName)]));
   return link;
 }
 
@@ -166,6 +169,7 @@ async function claimPorts(
     await lock.release();
   }
   undo.push("free host ports", () => releaseHostPorts(context.table, link.name, mappings));
+  await forgetFlows(context.host, flowsOf(elements, false));
 }
 
 function gatewaysOfAssignment(assignment: Assignment): readonly Prefix[] {
@@ -198,6 +202,10 @@ async function build(context: Context, request: Request, netns: Netns, undo: Und
     linkLocal: linkLocalOf(podMac(request, assignment)),
     ipv6: network.ipv6,
   });
+  if (config.runtime.bandwidth !== undefined) {
+    const alias = linkAlias(networkKey(config), call.containerId, call.ifName);
+    await limitBandwidth(context.host, link, config.runtime.bandwidth, alias, network.ipv6);
+  }
   const plain = addresses.map((prefix) => prefix.address);
   await claimPorts(context, request, link, plain, undo);
   return resultOf(request, network, link, routes, assignment);

@@ -1,5 +1,7 @@
 import { hostLinkName, networkKey } from "../link/names.ts";
-import { releaseHostPorts } from "../nft/host-ports.ts";
+import { shaperName } from "../link/shape.ts";
+import { forgetFlows } from "../nft/conntrack.ts";
+import { flowsOf, releaseHostPorts } from "../nft/host-ports.ts";
 import { releaseAddresses } from "./addresses.ts";
 import type { Context, Request } from "./context.ts";
 
@@ -18,12 +20,13 @@ export async function del(context: Context, request: Request): Promise<void> {
       if (mappings !== undefined && mappings.length === 0) return;
       const table = await context.lockTable();
       try {
-        await releaseHostPorts(context.table, hostLink, mappings);
+        const released = await releaseHostPorts(context.table, hostLink, mappings);
+        await forgetFlows(context.host, flowsOf(released, true));
       } finally {
         await table.release();
       }
     };
-    await Promise.all([ports(), context.unlink.detach(hostLink)]);
+    await Promise.all([ports(), context.unlink.detach([hostLink, shaperName(hostLink)])]);
     await releaseAddresses(context, request);
   } finally {
     await lock.release();

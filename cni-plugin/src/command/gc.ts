@@ -1,10 +1,11 @@
 import { hostLinkName, networkKey, parseAlias } from "../link/names.ts";
+import { shaperName } from "../link/shape.ts";
 import { contains } from "../spec/address.ts";
 import type { Attachment } from "../spec/config.ts";
 import { asCniError, CniError, codes } from "../spec/errors.ts";
 import type { BuiltInIpam } from "../spec/ipam-config.ts";
 import type { Context, Request } from "./context.ts";
-import { sweepHostPorts, sweepLeases } from "./sweep.ts";
+import { sweepHostPorts, sweepLeases, sweepShapers } from "./sweep.ts";
 
 function isValid(valid: readonly Attachment[], containerId: string, ifName: string): boolean {
   return valid.some(
@@ -20,7 +21,9 @@ async function collectLinks(context: Context, request: Request, valid: readonly 
     if (owner === undefined || owner.network !== key.name) continue;
     // The name proves the bridge as well: another server's network may have the same name.
     if (link.name !== hostLinkName(key, owner.containerId, owner.ifName)) continue;
-    if (!isValid(valid, owner.containerId, owner.ifName)) await context.unlink.detach(link.name);
+    if (!isValid(valid, owner.containerId, owner.ifName)) {
+      await context.unlink.detach([link.name, shaperName(link.name)]);
+    }
   }
 }
 
@@ -56,13 +59,14 @@ export async function gc(context: Context, request: Request): Promise<void> {
   const lock = await context.lockNetwork(networkKey(config), "exclusive");
   try {
     if (valid !== undefined) await attempt(() => collectLinks(context, request, valid));
-    await attempt(() => context.unlink.flush());
     if (ipam?.kind === "built-in") {
       if (valid !== undefined) await attempt(() => collectLeases(context, request, ipam, valid));
       await attempt(async () => {
         await sweepLeases(context, await context.pool(ipam.dataDir, config.name), config.bridge);
       });
     }
+    await attempt(() => sweepShapers(context));
+    await attempt(() => context.unlink.purge());
     await attempt(() => sweepHostPorts(context));
     if (ipam?.kind === "foreign") await attempt(() => context.delegate(ipam.type, call, env, config));
   } finally {

@@ -1,6 +1,7 @@
 import { stat } from "node:fs/promises";
 import type { Lease } from "../ipam/lease-store.ts";
 import type { Pool } from "../ipam/pool.ts";
+import { linkOfShaper } from "../link/shape.ts";
 import { linkOfOwner } from "../nft/host-ports.ts";
 import { formatAddress } from "../spec/address.ts";
 import type { Context } from "./context.ts";
@@ -52,4 +53,15 @@ export async function sweepHostPorts(context: Context): Promise<number> {
   } finally {
     await lock.release();
   }
+}
+
+/** Removes shaping devices whose pod's link is gone: unlike the link they don't end with the pod's namespace. */
+export async function sweepShapers(context: Context): Promise<void> {
+  const names = (await context.host.listLinks()).map((link) => link.name);
+  const present = new Set(names);
+  const orphans = names.filter((name) => {
+    const owner = linkOfShaper(name);
+    return owner !== undefined && !present.has(owner);
+  });
+  if (orphans.length > 0) await context.unlink.detach(orphans);
 }

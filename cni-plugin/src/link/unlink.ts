@@ -1,23 +1,26 @@
 import { randomBytes } from "node:crypto";
-import { errnos } from "../kernel/libc.ts";
 import type { Host } from "./host.ts";
-import { IFF_UP, ifInfo, ifla, rtm, setLink } from "./rtnetlink.ts";
+import { linkOf } from "./host.ts";
+import { getLinkByName, IFF_UP, ifInfo, ifla, rtm, setLink } from "./rtnetlink.ts";
 import { text, u32 } from "./wire.ts";
 
 /** Links of this group wait for their end. The number spells "bert". */
 export const doomedGroup = 0x62657274;
 
-const waitMs = 50;
+const quietMs = 50;
+const longestMs = 500;
 const enough = 64;
 
 /**
- * Deleting a link waits for grace periods of the kernel, some 30 ms however little there is to do, and 50 links in one
- * message take no longer than one. So a link is first cut off, which is quick, and then deleted with its fellows.
+ * Deleting a link waits for grace periods of the kernel, some 30 ms however little there is to do, and all other work
+ * on links waits for that; 50 links in one message take no longer than one. So a link is first cut off, which is
+ * quick, and deleted with its fellows when nobody asks for anything.
  */
 export class UnlinkQueue {
   readonly #host: Host;
   readonly #report: (error: unknown) => void;
   #waiting = 0;
+  #since = 0;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> = Promise.resolve();
 
@@ -26,31 +29,40 @@ export class UnlinkQueue {
     this.#report = report;
   }
 
-  /** Cuts the link off the bridge and frees its name. False when there is no such link. */
-  async detach(name: string): Promise<boolean> {
-    const doomed = `gone${randomBytes(5).toString("hex")}`;
-    const replies = await this.#host.route.request([
-      setLink(name, { clear: IFF_UP }, u32(ifla.master, 0), u32(ifla.group, doomedGroup)),
-      // The name last, so that the ones before find the link by it. A link can be renamed when it is down.
-      setLink(name, {}, text(ifla.alias, "")),
-    ]);
-    const first = replies[0];
-    if (first === undefined || first.errno === errnos.ENODEV) return false;
-    await this.#rename(name, doomed);
-    this.#schedule();
+  /** Cuts the links off the bridge and frees their names. True when there was one of them. */
+  async detach(names: readonly string[]): Promise<boolean> {
+    const replies = await this.#host.route.request(
+      names.flatMap((name) => [
+        setLink(name, { clear: IFF_UP }, u32(ifla.master, 0), u32(ifla.group, doomedGroup)),
+        getLinkByName(name),
+      ]),
+    );
+    const found = names.flatMap((_, index) => linkOf(replies[index * 2 + 1]) ?? []);
+    if (found.length === 0) return false;
+    // By index, since IFLA_IFNAME is the new name then.
+    await this.#host.route.request(
+      found.map(({ index }) => {
+        const name = `gone${randomBytes(5).toString("hex")}`;
+        return setLink(index, {}, text(ifla.ifname, name), text(ifla.alias, ""));
+      }),
+    );
+    for (const _ of found) this.#count();
     return true;
   }
 
-  async #rename(name: string, doomed: string): Promise<void> {
-    const link = await this.#host.findLink(name);
-    if (link === undefined) return;
-    await this.#host.route.request([setLink(link.index, {}, text(ifla.ifname, doomed))]);
+  #count(): void {
+    const now = performance.now();
+    if (this.#waiting === 0) this.#since = now;
+    this.#waiting += 1;
+    clearTimeout(this.#timer);
+    if (this.#waiting >= enough || now - this.#since > longestMs) void this.flush();
+    else this.#timer = setTimeout(() => void this.flush(), quietMs);
   }
 
-  #schedule(): void {
-    this.#waiting += 1;
-    if (this.#waiting >= enough) void this.flush();
-    else this.#timer ??= setTimeout(() => void this.flush(), waitMs);
+  /** Somebody works on links: what waits can wait a little longer. */
+  postpone(): void {
+    if (this.#timer === undefined || performance.now() - this.#since > longestMs) return;
+    this.#timer.refresh();
   }
 
   /** Deletes what waits, and resolves when it and what went before are gone. */
@@ -62,6 +74,12 @@ export class UnlinkQueue {
       this.#running = this.#running.then(() => this.#deleteGroup()).catch(this.#report);
     }
     return this.#running;
+  }
+
+  /** Deletes also what a process that died has left waiting. */
+  purge(): Promise<void> {
+    this.#waiting += 1;
+    return this.flush();
   }
 
   async #deleteGroup(): Promise<void> {

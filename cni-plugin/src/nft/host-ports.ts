@@ -1,7 +1,8 @@
 import type { Address } from "../spec/address.ts";
-import { addressBytes, formatAddress } from "../spec/address.ts";
+import { addressBytes, addressOfBytes, formatAddress } from "../spec/address.ts";
 import { CniError, codes } from "../spec/errors.ts";
 import type { PortMapping, Protocol } from "../spec/runtime-config.ts";
+import type { FlowFilter } from "./conntrack.ts";
 import type { Element } from "./messages.ts";
 import { maps } from "./ruleset.ts";
 import type { KernelElement, Table } from "./table.ts";
@@ -71,6 +72,23 @@ function describe(element: Pick<Element, "key">): string {
       ? `${formatAddress({ family: key.length === 12 ? 4 : 6, value: BigInt(`0x${key.toString("hex", 0, key.length - 8)}`) })} `
       : "";
   return `${name} ${address}${key.readUInt16BE(key.length - 4)}`;
+}
+
+/** Protocols that have no connections, as far as a port is concerned. */
+const connectionless = [numbers.udp, numbers.sctp];
+
+/** The flows that these elements decided about. `answered`: only those that the pods of the elements answered. */
+export function flowsOf(
+  elements: readonly Pick<Element, "key" | "value">[],
+  answered: boolean,
+): readonly FlowFilter[] {
+  return elements.flatMap(({ key, value }) => {
+    const protocol = key[key.length - 8] ?? 0;
+    if (!connectionless.includes(protocol)) return [];
+    const pod = addressOfBytes(value.subarray(0, value.length - 4));
+    const port = key.readUInt16BE(key.length - 4);
+    return [{ family: pod.family, protocol, port, pod: answered ? pod : undefined }];
+  });
 }
 
 /** What a pod's elements are marked with: the host's end of its link first, which proves whether it still lives. */
