@@ -3,7 +3,7 @@ import { BerthError } from "../errors/berth-error.ts";
 import type { Container, ContainerStatus } from "../model/container.ts";
 import type { ContainerId, SandboxId } from "../model/ids.ts";
 import type { Sandbox, SandboxStatus } from "../model/sandbox.ts";
-import type { Monitor } from "../ports/monitor.ts";
+import type { ExitRecord, Monitor } from "../ports/monitor.ts";
 import type { StopInProgress } from "./container/stop.ts";
 
 /** One sandbox in memory: its newest record, and what connects to the living pod. */
@@ -23,6 +23,8 @@ export interface ContainerEntry {
   stop: StopInProgress | undefined;
   /** StartContainer is under way: it reports itself when the process never came to run. */
   isStarting: boolean;
+  /** An exit that came before the creation was recorded. */
+  earlyExit: ExitRecord | undefined;
 }
 
 /** Everything that lives, by id. Reading it never waits. */
@@ -43,6 +45,7 @@ export class Objects {
       exited: Promise.withResolvers(),
       stop: undefined,
       isStarting: false,
+      earlyExit: undefined,
     };
     this.#containers.set(container.id, entry);
     pod.containers.set(container.id, entry);

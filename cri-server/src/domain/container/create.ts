@@ -11,6 +11,7 @@ import type { LifecycleDeps } from "../deps.ts";
 import type { ContainerEntry, PodEntry } from "../objects.ts";
 import { newContainerId } from "../objects.ts";
 import { checkAgainstPod, targetPid, withPodNamespaces } from "./checks.ts";
+import { recordExit } from "./exit.ts";
 import type { PreparedLaunch } from "./plan/prepare.ts";
 import { prepareLaunch } from "./plan/prepare.ts";
 import { leaseOwners, volumeOwner } from "./remove.ts";
@@ -29,6 +30,7 @@ type Deps = Pick<
   | "log"
   | "plan"
   | "reservations"
+  | "background"
   | "failpoint"
   | "settings"
 >;
@@ -257,6 +259,9 @@ async function launch(
   const created = { ...entry.container, status };
   await deps.store.putContainer(created);
   entry.container = created;
+  if (entry.earlyExit !== undefined) {
+    recordExit(deps, entry, entry.earlyExit);
+  }
 }
 
 async function rollBack(

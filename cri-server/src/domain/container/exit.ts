@@ -15,6 +15,10 @@ export function recordExit(deps: Deps, entry: ContainerEntry, exit: ExitRecord, 
   if (entry.isStarting && exit.startedAt === 0n && why === undefined) {
     return;
   }
+  if (phase === "creating") {
+    entry.earlyExit = exit;
+    return;
+  }
   if (phase !== "created" && phase !== "running" && phase !== "unknown") {
     entry.exited.resolve();
     return;

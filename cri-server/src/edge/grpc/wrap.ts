@@ -68,7 +68,7 @@ export function wrapStream<Req, Res>(
     );
     run.then(
       () => call.end(),
-      (error: unknown) => call.destroy(Object.assign(new Error("call failed"), toStatus(error).status)),
+      (error: unknown) => call.emit("error", toStatus(error).status),
     );
   };
 }
