@@ -22,9 +22,11 @@ import { createResultCache } from "./effects/cni/result-cache.ts";
 import { detachMount } from "./effects/kernel/detach-mount.ts";
 import { readHostFacts } from "./effects/kernel/host.ts";
 import { LocalHostFiles } from "./effects/kernel/host-files.ts";
+import { KernelUsage } from "./effects/kernel/host-usage.ts";
 import { openCgroups } from "./effects/kernel/open-cgroups.ts";
 import { createPodDialer } from "./effects/kernel/pod-dialer.ts";
 import { LibseccompFilters } from "./effects/kernel/seccomp.ts";
+import { TurnQueue } from "./effects/kernel/turn-queue.ts";
 import { parseExitFile } from "./effects/native/exit-file.ts";
 import { startLauncher } from "./effects/native/launcher.ts";
 import { createLayerUsage } from "./effects/store/layer-usage.ts";
@@ -77,8 +79,9 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
   const gate: Gate = { refusal: undefined };
   const wrap = { gate, log };
   const layers = createLayerUsage(deps.clock, log);
+  const usage = new KernelUsage(deps.clock, new TurnQueue());
   const listener = await listen(config.socket, [
-    runtimeService({ ...deps, layers, streams, targets }, wrap),
+    runtimeService({ ...deps, layers, usage, streams, targets }, wrap),
     imageService(deps, wrap),
   ]);
   return {

@@ -41,6 +41,44 @@ export interface CgroupUsage {
   };
 }
 
+/** What one block device did for a group. */
+export interface BlockIo {
+  /** "major:minor". */
+  readonly device: string;
+  readonly readBytes: bigint;
+  readonly writtenBytes: bigint;
+  readonly reads: bigint;
+  readonly writes: bigint;
+}
+
+/** What only metrics need, beside the usage. Missing controllers count nothing. */
+export interface CgroupDetails extends CgroupUsage {
+  /** Nanoseconds. */
+  readonly cpuUser: bigint;
+  readonly cpuSystem: bigint;
+  readonly periods: bigint;
+  readonly throttledPeriods: bigint;
+  /** Nanoseconds. */
+  readonly throttledTime: bigint;
+  readonly memoryCache: bigint;
+  readonly memoryMappedFile: bigint;
+  readonly memoryKernel: bigint;
+  readonly memoryMaxUsage: bigint;
+  /** How often the limit was hit. */
+  readonly memoryFailures: bigint;
+  readonly oomKills: bigint;
+  /** undefined: unlimited. */
+  readonly threadsLimit: bigint | undefined;
+  readonly blockIo: readonly BlockIo[];
+  readonly hugepages: readonly {
+    readonly pageSize: string;
+    readonly usage: bigint;
+    readonly maxUsage: bigint;
+  }[];
+  /** In the server's PID namespace. */
+  readonly pids: readonly number[];
+}
+
 export interface PsiLine {
   readonly total: bigint;
   readonly avg10: number;
@@ -80,6 +118,8 @@ export interface Cgroups {
   /** Patch semantics, safe write order, all or nothing: on failure the old values are written back. */
   update(path: string, before: Resources, patch: Resources): Promise<Resources>;
   usage(path: string): Promise<CgroupUsage>;
+  /** The usage and what metrics need beside it. */
+  details(path: string): Promise<CgroupDetails>;
   /** Kills everything inside (v2 cgroup.kill; v1 freeze, signal, thaw). */
   killAll(path: string): Promise<void>;
   /** Removes the group and its children, retrying EBUSY for about a second. Missing is success. Never touches the parent. */

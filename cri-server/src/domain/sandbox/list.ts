@@ -1,6 +1,6 @@
 import type { Sandbox } from "../../model/sandbox.ts";
 import { hasLabels } from "../labels.ts";
-import type { Objects } from "../objects.ts";
+import type { Objects, PodEntry } from "../objects.ts";
 import { isSandboxVisible } from "../objects.ts";
 
 /** All given conditions have to hold. */
@@ -13,21 +13,27 @@ export interface SandboxSelection {
 
 /** The matching sandboxes, from memory. */
 export function selectSandboxes(objects: Objects, selection: SandboxSelection): readonly Sandbox[] {
-  const found: Sandbox[] = [];
-  for (const { sandbox } of candidates(objects, selection.id)) {
+  return selectPods(objects, selection).map((entry) => entry.sandbox);
+}
+
+/** As selectSandboxes, with what is in memory beside the record. */
+export function selectPods(objects: Objects, selection: SandboxSelection): readonly PodEntry[] {
+  const found: PodEntry[] = [];
+  for (const entry of candidates(objects, selection.id)) {
+    const { sandbox } = entry;
     const { phase } = sandbox.status;
     const matches =
       isSandboxVisible(sandbox.status) &&
       (selection.isReady === undefined || selection.isReady === (phase === "ready")) &&
       hasLabels(sandbox.config.labels, selection.labels);
     if (matches) {
-      found.push(sandbox);
+      found.push(entry);
     }
   }
   return found;
 }
 
-function candidates(objects: Objects, id: string | undefined): Iterable<{ readonly sandbox: Sandbox }> {
+function candidates(objects: Objects, id: string | undefined): Iterable<PodEntry> {
   if (id === undefined) {
     return objects.pods();
   }

@@ -4,7 +4,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { CgroupPlan } from "../../model/plan.ts";
 import type { Resources } from "../../model/resources.ts";
-import type { CgroupRequest, Cgroups, CgroupUsage, CgroupView, DeviceRule } from "../../ports/cgroups.ts";
+import type {
+  CgroupDetails,
+  CgroupRequest,
+  Cgroups,
+  CgroupUsage,
+  CgroupView,
+  DeviceRule,
+} from "../../ports/cgroups.ts";
+import { detailsV1 } from "./cgroup-details.ts";
 import type { FileWrite } from "./cgroup-files.ts";
 import {
   errnoOf,
@@ -109,22 +117,30 @@ export class CgroupsV1 implements Cgroups {
   }
 
   usage(path: string): Promise<CgroupUsage> {
-    return this.#settings.turns.run(() => {
-      const cpuacctUsage = this.#read("cpuacct", path, "cpuacct.usage");
-      const memoryUsage = this.#read("memory", path, "memory.usage_in_bytes");
-      if (cpuacctUsage === undefined && memoryUsage === undefined) {
-        throw new BerthError("internal", `cgroup ${path}: it is gone`);
-      }
-      const files = {
-        cpuacctUsage,
-        memoryUsage,
-        memoryStat: this.#read("memory", path, "memory.stat"),
-        memoryLimit: this.#read("memory", path, "memory.limit_in_bytes"),
-        memswLimit: this.#read("memory", path, "memory.memsw.limit_in_bytes"),
-        pidsCurrent: this.#read("pids", path, "pids.current"),
-      };
-      return usageV1(files, this.#settings.clock.now());
-    });
+    return this.#settings.turns.run(() => this.#usage(path));
+  }
+
+  details(path: string): Promise<CgroupDetails> {
+    const read = (file: string) =>
+      this.#read(file.slice(0, file.search(/[./]/)), path, file.slice(file.indexOf("/") + 1));
+    return this.#settings.turns.run(() => detailsV1(read, this.#usage(path), this.#settings.hugePageSizes));
+  }
+
+  #usage(path: string): CgroupUsage {
+    const cpuacctUsage = this.#read("cpuacct", path, "cpuacct.usage");
+    const memoryUsage = this.#read("memory", path, "memory.usage_in_bytes");
+    if (cpuacctUsage === undefined && memoryUsage === undefined) {
+      throw new BerthError("internal", `cgroup ${path}: it is gone`);
+    }
+    const files = {
+      cpuacctUsage,
+      memoryUsage,
+      memoryStat: this.#read("memory", path, "memory.stat"),
+      memoryLimit: this.#read("memory", path, "memory.limit_in_bytes"),
+      memswLimit: this.#read("memory", path, "memory.memsw.limit_in_bytes"),
+      pidsCurrent: this.#read("pids", path, "pids.current"),
+    };
+    return usageV1(files, this.#settings.clock.now());
   }
 
   async killAll(path: string): Promise<void> {

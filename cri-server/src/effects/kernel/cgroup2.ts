@@ -4,8 +4,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { CgroupPlan } from "../../model/plan.ts";
 import type { Resources } from "../../model/resources.ts";
-import type { CgroupRequest, Cgroups, CgroupUsage, CgroupView } from "../../ports/cgroups.ts";
+import type { CgroupDetails, CgroupRequest, Cgroups, CgroupUsage, CgroupView } from "../../ports/cgroups.ts";
 import type { Clock } from "../../ports/clock.ts";
+import { detailsV2 } from "./cgroup-details.ts";
 import type { FileWrite } from "./cgroup-files.ts";
 import {
   errnoOf,
@@ -30,6 +31,8 @@ export interface CgroupSettings {
   readonly defaultParent: string;
   readonly clock: Clock;
   readonly turns: TurnQueue;
+  /** HostFacts.hugePageSizes. */
+  readonly hugePageSizes: readonly string[];
 }
 
 /** The controllers that carry limits of CRI. Others stay as they are. */
@@ -103,25 +106,32 @@ export class CgroupsV2 implements Cgroups {
   }
 
   usage(path: string): Promise<CgroupUsage> {
+    return this.#settings.turns.run(() => this.#usage(path));
+  }
+
+  details(path: string): Promise<CgroupDetails> {
+    const read = (file: string) => tryReadKernelFile(`${this.#directory(path)}/${file}`);
+    return this.#settings.turns.run(() => detailsV2(read, this.#usage(path), this.#settings.hugePageSizes));
+  }
+
+  #usage(path: string): CgroupUsage {
     const directory = this.#directory(path);
-    return this.#settings.turns.run(() => {
-      const read = (file: string) => tryReadKernelFile(`${directory}/${file}`);
-      const cpuStat = read("cpu.stat");
-      if (cpuStat === undefined) throw new BerthError("internal", `cgroup ${directory}: it is gone`);
-      const files = {
-        cpuStat,
-        memoryCurrent: read("memory.current"),
-        memoryStat: read("memory.stat"),
-        memoryMax: read("memory.max"),
-        swapCurrent: read("memory.swap.current"),
-        swapMax: read("memory.swap.max"),
-        pidsCurrent: read("pids.current"),
-        cpuPressure: read("cpu.pressure"),
-        memoryPressure: read("memory.pressure"),
-        ioPressure: read("io.pressure"),
-      };
-      return usageV2(files, this.#settings.clock.now());
-    });
+    const read = (file: string) => tryReadKernelFile(`${directory}/${file}`);
+    const cpuStat = read("cpu.stat");
+    if (cpuStat === undefined) throw new BerthError("internal", `cgroup ${directory}: it is gone`);
+    const files = {
+      cpuStat,
+      memoryCurrent: read("memory.current"),
+      memoryStat: read("memory.stat"),
+      memoryMax: read("memory.max"),
+      swapCurrent: read("memory.swap.current"),
+      swapMax: read("memory.swap.max"),
+      pidsCurrent: read("pids.current"),
+      cpuPressure: read("cpu.pressure"),
+      memoryPressure: read("memory.pressure"),
+      ioPressure: read("io.pressure"),
+    };
+    return usageV2(files, this.#settings.clock.now());
   }
 
   async killAll(path: string): Promise<void> {

@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
-import { capabilities, hugePageName, kernelVersion, openFilesLimit } from "./host.ts";
+import { capabilities, kernelVersion, openFilesLimit } from "./host.ts";
 import { splitDeviceNumber } from "./host-files.ts";
+import { hugePageName } from "./huge-pages.ts";
 
 it.each([
   ["6.18.44-fc-v657", { major: 6, minor: 18 }],

@@ -1,8 +1,9 @@
-import { access, readdir, readFile } from "node:fs/promises";
+import { access, readFile } from "node:fs/promises";
 import { release } from "node:os";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { HostFacts } from "../../ports/host.ts";
 import { errnoOf } from "./cgroup-files.ts";
+import { readHugePageSizes } from "./huge-pages.ts";
 import { systemCallExists } from "./libc.ts";
 import { readCgroupLayout } from "./open-cgroups.ts";
 
@@ -23,7 +24,7 @@ export async function readHostFacts(): Promise<HostFacts> {
       exists("/sys/fs/selinux/enforce"),
       userNamespaces(),
       exists("/proc/self/ns/time"),
-      hugePageSizes(),
+      readHugePageSizes(),
     ]);
   const kernel = kernelVersion(release());
   const { bounding, effective } = capabilities(status);
@@ -69,19 +70,6 @@ export function capabilities(status: string): { readonly bounding: bigint; reado
 export function openFilesLimit(limits: string): bigint {
   const hard = /^Max open files\s+\S+\s+(\S+)/m.exec(limits)?.[1];
   return hard === undefined || hard === "unlimited" ? 1_048_576n : BigInt(hard);
-}
-
-/** hugepages-2048kB as hugetlb's files call it: 2MB. */
-export function hugePageName(directory: string): string | undefined {
-  const kilobytes = Number(/^hugepages-([0-9]+)kB$/.exec(directory)?.[1] ?? Number.NaN);
-  if (!Number.isInteger(kilobytes)) return undefined;
-  if (kilobytes >= 1 << 20) return `${kilobytes >> 20}GB`;
-  return kilobytes >= 1 << 10 ? `${kilobytes >> 10}MB` : `${kilobytes}KB`;
-}
-
-async function hugePageSizes(): Promise<readonly string[]> {
-  const directories = await orMissing(readdir("/sys/kernel/mm/hugepages"), []);
-  return directories.flatMap((directory) => hugePageName(directory) ?? []);
 }
 
 async function apparmorEnabled(): Promise<boolean> {

@@ -96,6 +96,14 @@ export function closeFd(fd: number): void {
   check(cClose(fd), "close", String(fd));
 }
 
+const cSetns = libc.func("int setns(int fd, int type)");
+const cloneNewNet = 0x40000000;
+
+/** Moves this thread into a network namespace. Only ever there and back within one synchronous piece of code. */
+export function enterNetworkNamespace(fd: number, what: string): void {
+  check(cSetns(fd, cloneNewNet), "setns", what);
+}
+
 /** Whether the kernel knows this system call; called with arguments that it has to refuse. */
 export function systemCallExists(number: number): boolean {
   const enosys = 38;

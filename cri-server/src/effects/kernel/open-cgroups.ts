@@ -6,6 +6,7 @@ import type { CgroupLayout } from "./cgroup-layout.ts";
 import { findCgroupLayout } from "./cgroup-layout.ts";
 import { CgroupsV1 } from "./cgroup1.ts";
 import { CgroupsV2 } from "./cgroup2.ts";
+import { readHugePageSizes } from "./huge-pages.ts";
 import { parseMountInfo } from "./mountinfo.ts";
 import { TurnQueue } from "./turn-queue.ts";
 
@@ -14,6 +15,8 @@ export interface CgroupOptions {
   readonly defaultParent: string;
   readonly driver: "auto" | "cgroupfs" | "systemd";
   readonly clock: Clock;
+  /** Shared by all who read statistics, so that they take turns. */
+  readonly turns?: TurnQueue;
 }
 
 /** How this machine has its cgroups mounted. */
@@ -27,7 +30,12 @@ export async function openCgroups(options: CgroupOptions): Promise<Cgroups> {
     throw new BerthError("unimplemented", "runtime.cgroup_driver: systemd: only cgroupfs is offered");
   }
   const layout = await readCgroupLayout();
-  const settings = { defaultParent: options.defaultParent, clock: options.clock, turns: new TurnQueue() };
+  const settings = {
+    defaultParent: options.defaultParent,
+    clock: options.clock,
+    turns: options.turns ?? new TurnQueue(),
+    hugePageSizes: await readHugePageSizes(),
+  };
   switch (layout.version) {
     case 1:
       return new CgroupsV1(layout.hierarchies, settings);

@@ -2,14 +2,14 @@ import type {
   ListMetricDescriptorsRequest,
   ListMetricDescriptorsResponse,
 } from "../../../../../proto/gen/api.ts";
-import { BerthError } from "../../../errors/berth-error.ts";
+import { baseLabels, metricDescriptors } from "../../../domain/sandbox/metrics/descriptors.ts";
+import { presentDescriptor } from "../../../present/metrics.ts";
 import type { UnaryHandler } from "../handler.ts";
 
 export function listMetricDescriptors(): UnaryHandler<
   ListMetricDescriptorsRequest,
   ListMetricDescriptorsResponse
 > {
-  return async () => {
-    throw new BerthError("unimplemented", "ListMetricDescriptors: not offered by this version");
-  };
+  const descriptors = metricDescriptors.map((descriptor) => presentDescriptor(descriptor, baseLabels));
+  return async () => ({ descriptors });
 }
