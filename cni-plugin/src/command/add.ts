@@ -104,7 +104,7 @@ async function attachLink(
     podMac: podMac(request, assignment),
     mtu: config.mtu,
     hairpin: config.hairpinMode,
-    isolated: config.portIsolation,
+    isolated: config.portIsolation || config.ingressPolicy === "isolated",
     ipv6: network.ipv6,
   };
   const create = async (): Promise<Link> => {

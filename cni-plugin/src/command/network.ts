@@ -1,6 +1,7 @@
 import { ensureBridge, hasIpv6, setSysctl } from "../link/bridge.ts";
 import { networkKey, networkTag } from "../link/names.ts";
-import { networkChains, sharedChains } from "../nft/ruleset.ts";
+import { acceptForwarding } from "../nft/forward.ts";
+import { isolationChain, networkChainNames, networkChains, sharedChains } from "../nft/ruleset.ts";
 import type { Prefix } from "../spec/address.ts";
 import { formatPrefix, networkOf } from "../spec/address.ts";
 import type { NetConfig } from "../spec/config.ts";
@@ -10,14 +11,21 @@ const freshMs = 1_000;
 
 /** Whether the network needs the packet filter at all. */
 export function needsTable(config: NetConfig): boolean {
-  return config.ipMasq || (config.runtime.portMappings?.length ?? 0) > 0;
+  return config.ipMasq || config.ingressPolicy !== "open" || (config.runtime.portMappings?.length ?? 0) > 0;
 }
 
 async function ensureTable(context: Context, config: NetConfig, subnets: readonly Prefix[]): Promise<void> {
-  const chains = [...sharedChains(), ...networkChains(networkKey(config), subnets, config.ipMasq)];
+  // The configuration may have asked for rules before.
+  if (!needsTable(config)) return context.table.removeChains(networkChainNames(networkKey(config)));
+  const key = networkKey(config);
+  const chains = [
+    ...sharedChains(),
+    ...networkChains(key, subnets, config.ipMasq),
+    ...(config.ingressPolicy === "open" ? [] : [isolationChain(key, config.ingressPolicy)]),
+  ];
   const lock = await context.lockTable();
   try {
-    await context.table.ensure(chains);
+    await context.table.ensure(chains, networkChainNames(key), config.bridge);
   } finally {
     await lock.release();
   }
@@ -29,7 +37,7 @@ async function prepare(
   gateways: readonly Prefix[],
   subnets: readonly Prefix[],
 ): Promise<NetworkReady> {
-  const table = needsTable(config) ? ensureTable(context, config, subnets) : Promise.resolve();
+  const table = ensureTable(context, config, subnets);
   const bridge = await ensureBridge(context.host, {
     name: config.bridge,
     mtu: config.mtu,
@@ -38,6 +46,8 @@ async function prepare(
     forceAddress: config.forceAddress,
   });
   await table;
+  if (config.forwardAccept && config.isGateway)
+    await acceptForwarding(context.host, config.bridge, () => context.lockTable());
   // A host port on 127.0.0.1 leaves by the bridge with that source, until the return path replaces it.
   if ((config.runtime.portMappings?.length ?? 0) > 0) {
     await setSysctl(`ipv4/conf/${config.bridge}/route_localnet`, "1");
@@ -65,6 +75,10 @@ export async function ensureNetwork(
     config.ipMasq,
     (config.runtime.portMappings?.length ?? 0) > 0,
     config.promiscMode,
+    config.ingressPolicy,
+    config.forwardAccept,
+    config.forceAddress,
+    config.mtu,
   ].join(" ");
   const known = context.networks.get(key);
   if (known !== undefined) {

@@ -17,6 +17,7 @@ type Operator = keyof typeof operators;
 
 const metaKeys = { mark: 3, iifname: 6, oifname: 7, nfproto: 15, l4proto: 16 } as const;
 const IPS_DST_NAT = 0x20;
+const CT_STATE_NEW = 8;
 const FIB_ADDRTYPE = 3;
 const FIB_DADDR = 2;
 const RTN_LOCAL = 2;
@@ -176,6 +177,23 @@ export function translated(): readonly Buffer[] {
     mask(native32(IPS_DST_NAT)),
     compare("differs", native32(0)),
   ];
+}
+
+/** Only first packets: answers and what belongs to a flow pass. */
+export function firstPacket(): readonly Buffer[] {
+  return [
+    expression("ct", be32(2, 0), be32(1, firstRegister)),
+    mask(native32(CT_STATE_NEW)),
+    compare("differs", native32(0)),
+  ];
+}
+
+export function counter(): Buffer {
+  return expression("counter", be64(1), be64(2));
+}
+
+function be64(type: number): Buffer {
+  return attr(type, Buffer.alloc(8));
 }
 
 export function masquerade(): Buffer {

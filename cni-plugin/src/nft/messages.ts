@@ -14,6 +14,7 @@ export const nft = {
   getChain: 4,
   delChain: 5,
   newRule: 6,
+  getRule: 7,
   delRule: 8,
   newSet: 9,
   getSet: 10,
@@ -35,10 +36,20 @@ export const batchBegin: Message = { type: 0x10, flags: 0, body: nfgen(0, 10) };
 export const batchEnd: Message = { type: 0x11, flags: 0, body: nfgen(0, 10) };
 
 export function message(verb: Verb, extraFlags: number, ...attributes: readonly Buffer[]): Message {
+  return messageOf(NFPROTO_INET, verb, extraFlags, ...attributes);
+}
+
+/** The same for a table of another family, i.e. of another program. */
+export function messageOf(
+  family: number,
+  verb: Verb,
+  extraFlags: number,
+  ...attributes: readonly Buffer[]
+): Message {
   return {
     type: subsystem | nft[verb],
     flags: extraFlags,
-    body: Buffer.concat([nfgen(NFPROTO_INET, 0), ...attributes]),
+    body: Buffer.concat([nfgen(family, 0), ...attributes]),
   };
 }
 
@@ -143,6 +154,35 @@ export function newMap(map: MapSpec, id: number): Message {
     be32(6, map.dataType),
     be32(7, map.dataLength),
     be32(10, id),
+  );
+}
+
+/** Names of the bridges that have pods; type ifname of the nft command. */
+export const bridgeSet = "bridges";
+
+export function newBridgeSet(id: number): Message {
+  return message(
+    "newSet",
+    flags.create,
+    text(1, tableName),
+    text(2, bridgeSet),
+    be32(3, 0),
+    be32(4, 41),
+    be32(5, 16),
+    be32(10, id),
+  );
+}
+
+/** No error when it is there already. */
+export function newBridge(name: string): Message {
+  const key = Buffer.alloc(16);
+  key.write(name);
+  return message(
+    "newElement",
+    flags.create,
+    text(1, tableName),
+    text(2, bridgeSet),
+    nested(3, nested(1, nested(1, attr(1, key)))),
   );
 }
 

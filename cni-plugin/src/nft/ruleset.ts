@@ -3,9 +3,11 @@ import type { NetworkKey } from "../link/names.ts";
 import { networkTag } from "../link/names.ts";
 import type { Prefix } from "../spec/address.ts";
 import { formatPrefix, parsePrefix } from "../spec/address.ts";
+import type { Isolation } from "../spec/config.ts";
 import {
   destinationNat,
   family,
+  firstPacket,
   firstRegister,
   interfaceName,
   loadMeta,
@@ -14,6 +16,7 @@ import {
   marked,
   markPacket,
   masquerade,
+  member,
   network,
   notMulticast,
   toLocalAddress,
@@ -21,6 +24,7 @@ import {
   verdict,
 } from "./expressions.ts";
 import type { BaseChain, MapSpec } from "./messages.ts";
+import { bridgeSet } from "./messages.ts";
 
 const hooks = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const;
 
@@ -29,6 +33,7 @@ const dstNat = -101;
 const srcNat = 99;
 const hairpinDstNat = -102;
 const rawPriority = -300;
+const filterPriority = -1;
 
 /** Bit 13 of the packet mark, which the reference port-mapping plugin has for the same purpose. */
 const masqueradeBit = 0x2000;
@@ -200,6 +205,36 @@ export function networkChains(
       words,
     ),
   ];
+}
+
+/**
+ * Keeps pods of other bridges, and with "isolated" those of the same bridge too, from beginning a conversation. Host
+ * ports were published on purpose, so they stay open.
+ */
+export function isolationChain(key: NetworkKey, policy: Exclude<Isolation, "open">): BaseChain {
+  const to = interfaceName("oifname", "equal", key.bridge);
+  const others = [...interfaceName("iifname", "differs", key.bridge), loadMeta("iifname"), member(bridgeSet)];
+  const own = interfaceName("iifname", "equal", key.bridge);
+  const forbidden = (from: readonly Buffer[]): readonly Buffer[] => [
+    ...to,
+    ...from,
+    ...firstPacket(),
+    verdict("drop"),
+  ];
+  return withFingerprint(
+    {
+      name: `isolation-${networkTag(key)}`,
+      type: "filter",
+      hook: hooks.forward,
+      priority: filterPriority,
+      rules: [
+        [...to, ...marked(masqueradeBit), ...translated(), verdict("accept")],
+        forbidden(others),
+        ...(policy === "isolated" ? [forbidden(own)] : []),
+      ],
+    },
+    `${policy} for ${key.name} on ${key.bridge}`,
+  );
 }
 
 /** Names of all chains that a network can have. */

@@ -17,6 +17,8 @@ import {
   isPart,
   listChains,
   listElements,
+  newBridge,
+  newBridgeSet,
   newChain,
   newElement,
   newMap,
@@ -52,19 +54,26 @@ export class Table {
     });
   }
 
-  /** Makes the chains as described; those that are so already stay untouched, the others change in one transaction. */
-  async ensure(chains: readonly BaseChain[]): Promise<boolean> {
-    const present = await this.comments(chains.map((chain) => chain.name));
+  /**
+   * Makes the chains as described and removes those of `unwanted` that are not among them. What is so already stays
+   * untouched; the rest changes in one transaction.
+   */
+  async ensure(chains: readonly BaseChain[], unwanted: readonly string[], bridge: string): Promise<void> {
+    const surplus = unwanted.filter((name) => !chains.some((chain) => chain.name === name));
+    const present = await this.comments([...chains.map((chain) => chain.name), ...surplus]);
     const changes: Message[] = [];
     for (const [index, chain] of chains.entries()) {
       if (present[index] === chain.comment) continue;
       if (present[index] !== undefined) changes.push(flushChain(chain.name), deleteChain(chain.name));
       changes.push(newChain(chain), ...chain.rules.map((rule) => newRule(chain.name, rule)));
     }
-    if (changes.length === 0) return false;
+    for (const [index, name] of surplus.entries()) {
+      if (present[chains.length + index] !== undefined) changes.push(flushChain(name), deleteChain(name));
+    }
+    if (changes.length === 0) return;
     const sets = Object.values(maps).map((map, index) => newMap(map, index + 1));
-    await this.#commit("install rules", [newTable(), ...sets, ...changes]);
-    return true;
+    const bridges = [newBridgeSet(sets.length + 1), newBridge(bridge)];
+    await this.#commit("install rules", [newTable(), ...sets, ...bridges, ...changes]);
   }
 
   /** Removes chains; those that are gone are none. */

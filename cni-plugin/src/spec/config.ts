@@ -33,7 +33,6 @@ export interface NetConfig {
   readonly promiscMode: boolean;
   readonly portIsolation: boolean;
   readonly mtu: number | undefined;
-  readonly vlan: number | undefined;
   readonly mac: string | undefined;
   readonly ingressPolicy: Isolation;
   readonly forwardAccept: boolean;
@@ -145,7 +144,9 @@ function parseFields(
   }
   // 0 means "the kernel's default" to the reference plugin's users.
   const mtu = fields.integer("mtu", 0, 65535);
-  const vlan = fields.integer("vlan", 0, 4094);
+  if ((fields.integer("vlan", 0, 4094) ?? 0) !== 0 || fields.list("vlanTrunk") !== undefined) {
+    throw new CniError(codes.unsupportedField, "vlan and vlanTrunk are not supported by this plugin");
+  }
   return {
     cniVersion,
     name: parseName(fields),
@@ -159,7 +160,6 @@ function parseFields(
     promiscMode,
     portIsolation: fields.boolean("portIsolation") ?? false,
     mtu: mtu === 0 ? undefined : mtu,
-    vlan: vlan === 0 ? undefined : vlan,
     mac: mac === undefined || mac === "" ? undefined : parseMac(mac, "mac"),
     ingressPolicy: parseIsolation(fields),
     forwardAccept: fields.boolean("forwardAccept") ?? true,
