@@ -136,7 +136,7 @@ describe.each(versions)("an exec on cgroup v%i", (version) => {
     const [first] = await execs(
       plan,
       [],
-      [["sh", "-c", "tty; ls /proc/self/fd | cat; echo x >/dev/tty; exit 4"], { tty: true, uid: 33 }],
+      [["sh", "-c", "tty; ls -1 /proc/self/fd; echo x >/dev/tty; exit 4"], { tty: true, uid: 33 }],
     );
     expect(first).toMatchObject({ terminal: true, code: 4 });
     expect(first?.out).toMatch(/^\/dev\/pts\/0\r\n0\r\n1\r\n2\r\n3\r\nx\r\n$/);

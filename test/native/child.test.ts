@@ -157,14 +157,14 @@ describe.each(versions)("a container on cgroup v%i", (version) => {
 
   it("gets a terminal of its own devpts, and /dev/console is it", async () => {
     const plan = await fixture.plan(
-      "tty; test -t 2 && echo tty; echo hello >/dev/console; ls -ln /dev/pts/0; ls /proc/1/fd | cat; echo x >/dev/tty; exit 3",
+      "tty; test -t 2 && echo tty; echo hello >/dev/console; ls -ln /dev/pts/0; ls -1 /proc/self/fd; echo x >/dev/tty; exit 3",
       {},
       { tty: true, uid: 1000, gid: 1000 },
     );
     const end = await fixture.result(plan);
     expect(end.code).toBe(3);
     expect(end.out).toMatch(
-      /^\/dev\/pts\/0\r\ntty\r\nhello\r\ncrw--w---- .* 1000 +5 .*\r\n0\r\n1\r\n2\r\nx\r\n$/,
+      /^\/dev\/pts\/0\r\ntty\r\nhello\r\ncrw--w---- .* 1000 +5 .*\r\n0\r\n1\r\n2\r\n3\r\nx\r\n$/,
     );
   });
 

@@ -14,9 +14,7 @@
  *   --wait                       for the init's end */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/bpf.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,40 +27,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "child/child.h"
 #include "child/plan.h"
+#include "child/test/driver.h"
 #include "common/plan_header.h"
 
-enum { OUTPUT_MOST = 1 << 20 };
-
-static struct pod_namespaces pod = {-1, -1, -1, -1, -1};
+struct pod_namespaces pod = {-1, -1, -1, -1, -1};
 static struct child container = {.pid = -1};
 static pid_t init_pid = -1;
 static int terminal = -1;
-
-static void print_text(const char *name, const char *text, size_t length)
-{
-	printf(", \"%s\": \"", name);
-	for (size_t i = 0; i < length; i++) {
-		unsigned char c = (unsigned char)text[i];
-
-		if (c == '"' || c == '\\')
-			printf("\\%c", c);
-		else if (c < 32 || c > 126)
-			printf("\\u%04x", c);
-		else
-			putchar(c);
-	}
-	putchar('"');
-}
-
-static void print_failed(const char *event, const struct child_report *report)
-{
-	printf("{\"event\": \"%s\", \"errno\": %d", event, report->error);
-	print_text("stage", report->stage, strlen(report->stage));
-	print_text("text", report->text, strlen(report->text));
-	printf("}\n");
-}
 
 static double now_ms(void)
 {
@@ -150,64 +122,6 @@ static pid_t follow(struct child *child, const char *who, int quiet)
 	if (pid > 0)
 		waitpid(pid, &status, 0);
 	return -1;
-}
-
-static size_t drain(int fd, char *to, size_t used)
-{
-	while (used < OUTPUT_MOST) {
-		ssize_t got = read(fd, to + used, OUTPUT_MOST - used);
-
-		if (got <= 0)
-			break;
-		used += (size_t)got;
-	}
-	return used;
-}
-
-/* Reads both to their ends, so that neither fills up. */
-static void collect(int out, int err)
-{
-	char *texts[2] = {malloc(OUTPUT_MOST), malloc(OUTPUT_MOST)};
-	size_t used[2] = {0, 0};
-	struct pollfd fds[2] = {{.fd = out, .events = POLLIN}, {.fd = err, .events = POLLIN}};
-
-	while (fds[0].fd >= 0 || fds[1].fd >= 0) {
-		poll(fds, 2, -1);
-		for (int i = 0; i < 2; i++) {
-			char byte[4096];
-			ssize_t got;
-
-			if (fds[i].fd < 0 || !fds[i].revents)
-				continue;
-			got = read(fds[i].fd, byte, sizeof byte);
-			if (got > 0 && used[i] + (size_t)got < OUTPUT_MOST) {
-				memcpy(texts[i] + used[i], byte, (size_t)got);
-				used[i] += (size_t)got;
-			} else if (got <= 0 && errno != EAGAIN) {
-				fds[i].fd = -1;
-			} else if (got == 0) {
-				fds[i].fd = -1;
-			}
-		}
-	}
-	print_text("out", texts[0], used[0]);
-	print_text("err", texts[1], used[1]);
-	free(texts[0]);
-	free(texts[1]);
-}
-
-static int by_size(const void *a, const void *b)
-{
-	double d = *(const double *)a - *(const double *)b;
-
-	return d < 0 ? -1 : d > 0;
-}
-
-static void print_times(const char *who, double *times, int n)
-{
-	qsort(times, (size_t)n, sizeof *times, by_size);
-	printf("{\"event\": \"%s-times\", \"n\": %d, \"min\": %.3f, \"p50\": %.3f, \"p90\": %.3f, \"max\": %.3f}\n", who, n, times[0],
-	       times[n / 2], times[n * 9 / 10], times[n - 1]);
 }
 
 static pid_t create_once(const uint8_t *plan, size_t length, int program, int quiet)
@@ -382,108 +296,6 @@ static void wait_init(void)
 	waitpid(init_pid, &status, 0);
 	printf(", \"code\": %d}\n", code_of(status));
 	init_pid = -1;
-}
-
-static void write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, text, strlen(text)) < 0) {
-		printf("{\"event\": \"pod-failed\", \"errno\": %d}\n", errno);
-		exit(98);
-	}
-	close(fd);
-}
-
-static int open_ns(pid_t pid, const char *name)
-{
-	char path[64];
-
-	snprintf(path, sizeof path, "/proc/%d/ns/%s", pid, name);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-/* A process that holds the pod's namespaces until the driver ends; its child is the pod's PID 1. */
-static void make_pod(const char *kinds)
-{
-	int user = strstr(kinds, "user") != NULL, pid = strstr(kinds, "pid") != NULL, sync[2], back[2];
-	char path[64], byte;
-	pid_t holder;
-
-	if (pipe2(sync, O_CLOEXEC) < 0 || pipe2(back, O_CLOEXEC) < 0)
-		exit(98);
-	holder = fork();
-	if (holder == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (user && unshare(CLONE_NEWUSER) < 0)
-			exit(1);
-		if (write(back[1], "u", 1) != 1 || read(sync[0], &byte, 1) != 1)
-			exit(1);
-		if (user && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
-			exit(1);
-		/* Changing ids has cleared it; and whoever reads the output must not wait for this process. */
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(1);
-		close(2);
-		if (unshare((strstr(kinds, "net") ? CLONE_NEWNET : 0) | (strstr(kinds, "ipc") ? CLONE_NEWIPC : 0) |
-			    (strstr(kinds, "uts") ? CLONE_NEWUTS : 0) | (pid ? CLONE_NEWPID : 0)) < 0)
-			exit(1);
-		if (pid && fork() == 0) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			for (;;)
-				pause();
-		}
-		if (write(back[1], "n", 1) != 1)
-			exit(1);
-		for (;;)
-			pause();
-	}
-	if (read(back[0], &byte, 1) != 1)
-		exit(98);
-	if (user) {
-		snprintf(path, sizeof path, "/proc/%d/uid_map", holder);
-		write_file(path, "0 100000 65536\n");
-		snprintf(path, sizeof path, "/proc/%d/gid_map", holder);
-		write_file(path, "0 100000 65536\n");
-	}
-	if (write(sync[1], "g", 1) != 1 || read(back[0], &byte, 1) != 1)
-		exit(98);
-	if (strstr(kinds, "net"))
-		pod.net = open_ns(holder, "net");
-	if (strstr(kinds, "ipc"))
-		pod.ipc = open_ns(holder, "ipc");
-	if (strstr(kinds, "uts"))
-		pod.uts = open_ns(holder, "uts");
-	if (pid)
-		pod.pid = open_ns(holder, "pid_for_children");
-	if (user)
-		pod.user = open_ns(holder, "user");
-}
-
-static void swap(const char *directory)
-{
-	char a[4096], b[4096];
-
-	if (fork() != 0)
-		return;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	snprintf(a, sizeof a, "%s/a", directory);
-	snprintf(b, sizeof b, "%s/b", directory);
-	for (;;)
-		syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, 2 /* RENAME_EXCHANGE */);
-}
-
-static int load_denial(void)
-{
-	struct bpf_insn program[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 0}, {.code = BPF_JMP | BPF_EXIT}};
-	union bpf_attr attr;
-
-	memset(&attr, 0, sizeof attr);
-	attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
-	attr.insns = (uint64_t)(uintptr_t)program;
-	attr.insn_cnt = 2;
-	attr.license = (uint64_t)(uintptr_t) "Apache-2.0";
-	return (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof attr);
 }
 
 int main(int argc, char **argv)
