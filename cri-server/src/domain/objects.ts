@@ -12,6 +12,8 @@ export interface PodEntry {
   /** Missing when the pod's monitor is gone. */
   monitor: Monitor | undefined;
   readonly containers: Map<ContainerId, ContainerEntry>;
+  /** The client that asked for it may not have heard its id. */
+  isUnheard: boolean;
 }
 
 /** One container in memory. */
@@ -25,6 +27,8 @@ export interface ContainerEntry {
   isStarting: boolean;
   /** An exit that came before the creation was recorded. */
   earlyExit: ExitRecord | undefined;
+  /** See PodEntry. */
+  isUnheard: boolean;
 }
 
 /** Everything that lives, by id. Reading it never waits. */
@@ -33,7 +37,7 @@ export class Objects {
   readonly #containers = new Map<string, ContainerEntry>();
 
   addPod(sandbox: Sandbox, monitor?: Monitor): PodEntry {
-    const entry: PodEntry = { sandbox, monitor, containers: new Map() };
+    const entry: PodEntry = { sandbox, monitor, containers: new Map(), isUnheard: false };
     this.#pods.set(sandbox.id, entry);
     return entry;
   }
@@ -46,6 +50,7 @@ export class Objects {
       stop: undefined,
       isStarting: false,
       earlyExit: undefined,
+      isUnheard: false,
     };
     this.#containers.set(container.id, entry);
     pod.containers.set(container.id, entry);

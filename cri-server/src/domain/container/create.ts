@@ -1,8 +1,11 @@
 import { posix } from "node:path";
 import { BerthError } from "../../errors/berth-error.ts";
+import { stringify } from "../../lib/json.ts";
 import { settleAll } from "../../lib/settle-all.ts";
 import { Steps } from "../../lib/steps.ts";
 import { Undo } from "../../lib/undo.ts";
+import type { Caller } from "../../model/caller.ts";
+import { mayBeUnheard } from "../../model/caller.ts";
 import type { Container, ContainerConfig, MountRequest } from "../../model/container.ts";
 import type { ContainerId } from "../../model/ids.ts";
 import type { ImageLease } from "../../model/image.ts";
@@ -53,8 +56,9 @@ export async function createContainer(
   deps: Deps,
   pod: PodEntry,
   requested: ContainerConfig,
-  signal: AbortSignal,
+  caller: Caller,
 ): Promise<ContainerId> {
+  const { signal } = caller;
   const { sandbox, monitor } = pod;
   if (sandbox.status.phase !== "ready" || monitor === undefined) {
     throw new BerthError(
@@ -75,8 +79,9 @@ export async function createContainer(
     signal,
     conflict,
     async () => {
-      if (hasIdentity(pod, name, attempt)) {
-        throw conflict();
+      const present = sameIdentity(pod, config);
+      if (present !== undefined) {
+        return handOutAgain(present, config, caller) ?? raise(conflict());
       }
       const work: Work = { id: newContainerId(), pod, monitor, config, undo: new Undo(), signal };
       let entry: ContainerEntry | undefined;
@@ -91,6 +96,7 @@ export async function createContainer(
         await launch(deps, work, entry, prepared);
         steps.mark("launch");
         deps.log.debug({ container: work.id, steps: steps.spent }, "container made");
+        entry.isUnheard = mayBeUnheard(caller);
         deps.events.publish("created", work.id, pod);
         return work.id;
       } catch (error) {
@@ -101,15 +107,34 @@ export async function createContainer(
   );
 }
 
+function raise(error: Error): never {
+  throw error;
+}
+
+/** A repeated request gets what its first answer may not have told. */
+function handOutAgain(
+  entry: ContainerEntry,
+  config: ContainerConfig,
+  caller: Caller,
+): ContainerId | undefined {
+  const { id, config: present, status } = entry.container;
+  if (!entry.isUnheard || status.phase !== "created" || stringify(present) !== stringify(config)) {
+    return undefined;
+  }
+  entry.isUnheard = mayBeUnheard(caller);
+  return id;
+}
+
 /** A container that is being removed has given its name back. */
-function hasIdentity(pod: PodEntry, name: string, attempt: number): boolean {
-  for (const { container } of pod.containers.values()) {
-    const { metadata } = container.config;
-    if (metadata.name === name && metadata.attempt === attempt && container.status.phase !== "removing") {
-      return true;
+function sameIdentity(pod: PodEntry, config: ContainerConfig): ContainerEntry | undefined {
+  for (const entry of pod.containers.values()) {
+    const { config: present, status } = entry.container;
+    const { name, attempt } = present.metadata;
+    if (name === config.metadata.name && attempt === config.metadata.attempt && status.phase !== "removing") {
+      return entry;
     }
   }
-  return false;
+  return undefined;
 }
 
 interface Leases {

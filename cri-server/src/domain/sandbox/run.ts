@@ -1,7 +1,10 @@
 import { BerthError } from "../../errors/berth-error.ts";
+import { stringify } from "../../lib/json.ts";
 import { settleAll } from "../../lib/settle-all.ts";
 import { Steps } from "../../lib/steps.ts";
 import { Undo } from "../../lib/undo.ts";
+import type { Caller } from "../../model/caller.ts";
+import { mayBeUnheard } from "../../model/caller.ts";
 import type { SandboxId } from "../../model/ids.ts";
 import type { Sandbox, SandboxConfig } from "../../model/sandbox.ts";
 import type { Monitor, PodMonitorSpec } from "../../ports/monitor.ts";
@@ -43,8 +46,9 @@ interface Work {
  * Makes a pod: namespaces held by its monitor, network, files, cgroup parent. On failure nothing is left of it; when that
  * can't be done the sandbox stays, NOTREADY, for the client to remove.
  */
-export async function runSandbox(deps: Deps, config: SandboxConfig, signal: AbortSignal): Promise<SandboxId> {
+export async function runSandbox(deps: Deps, config: SandboxConfig, caller: Caller): Promise<SandboxId> {
   const { name, uid, namespace, attempt } = config.metadata;
+  const { signal } = caller;
   const conflict = (): BerthError =>
     new BerthError(
       "already-exists",
@@ -52,14 +56,16 @@ export async function runSandbox(deps: Deps, config: SandboxConfig, signal: Abor
     );
   const key = `sandbox ${JSON.stringify([namespace, name, uid, attempt])}`;
   return await deps.reservations.run(key, signal, conflict, async () => {
-    if (hasIdentity(deps, config)) {
-      throw conflict();
+    const present = sameIdentity(deps, config);
+    if (present !== undefined) {
+      return handOutAgain(present, config, caller) ?? raise(conflict());
     }
     requireNetwork(deps, config);
     const work: Work = { pod: deps.objects.addPod(newSandbox(deps, config)), undo: new Undo(), signal };
     const { id } = work.pod.sandbox;
     try {
       await deps.locks.run(id, () => make(deps, work));
+      work.pod.isUnheard = mayBeUnheard(caller);
       deps.events.publish("created", id, work.pod);
       deps.events.publish("started", id, work.pod);
       return id;
@@ -70,21 +76,35 @@ export async function runSandbox(deps: Deps, config: SandboxConfig, signal: Abor
   });
 }
 
+function raise(error: Error): never {
+  throw error;
+}
+
+/** A repeated request gets what its first answer may not have told. */
+function handOutAgain(pod: PodEntry, config: SandboxConfig, caller: Caller): SandboxId | undefined {
+  const { id, config: present, status } = pod.sandbox;
+  if (!pod.isUnheard || status.phase !== "ready" || stringify(present) !== stringify(config)) {
+    return undefined;
+  }
+  pod.isUnheard = mayBeUnheard(caller);
+  return id;
+}
+
 /** A sandbox that is being removed has given its identity back. */
-function hasIdentity(deps: Deps, config: SandboxConfig): boolean {
+function sameIdentity(deps: Deps, config: SandboxConfig): PodEntry | undefined {
   const wanted = config.metadata;
-  for (const { sandbox } of deps.objects.pods()) {
-    const { name, uid, namespace, attempt } = sandbox.config.metadata;
+  for (const pod of deps.objects.pods()) {
+    const { name, uid, namespace, attempt } = pod.sandbox.config.metadata;
     const isSame =
       name === wanted.name &&
       uid === wanted.uid &&
       namespace === wanted.namespace &&
       attempt === wanted.attempt;
-    if (isSame && sandbox.status.phase !== "removing") {
-      return true;
+    if (isSame && pod.sandbox.status.phase !== "removing") {
+      return pod;
     }
   }
-  return false;
+  return undefined;
 }
 
 /** Asked first, so that a node without network doesn't make and unmake half of a pod each time. */

@@ -4,6 +4,8 @@ import type { Logger } from "../../ports/logger.ts";
 export interface CallContext {
   /** Aborts when the client cancels, its deadline passes, or its connection ends. */
   readonly signal: AbortSignal;
+  /** When the client gives up: milliseconds since the epoch, Infinity without a deadline. */
+  readonly deadline: number;
   /** Carries the RPC's name and the call's id. */
   readonly log: Logger;
 }

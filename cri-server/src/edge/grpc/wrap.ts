@@ -106,7 +106,7 @@ async function observe<T>(
   const isQuiet = quiet.has(name);
   calls += 1;
   const log = deps.log.child({ rpc: name, call: calls });
-  const context: CallContext = { signal: signalOf(call), log };
+  const context: CallContext = { signal: signalOf(call), deadline: Number(call.getDeadline()), log };
   log[isQuiet ? "trace" : "debug"]({ request: lazyRedacted(call.request) }, "request");
   try {
     if (deps.gate.refusal !== undefined) {

@@ -8,11 +8,15 @@ import type { RuntimeDeps } from "../runtime-deps.ts";
 export function createContainer(
   deps: RuntimeDeps,
 ): UnaryHandler<CreateContainerRequest, CreateContainerResponse> {
-  return async ({ podSandboxId, config }, { signal }) => {
+  return async ({ podSandboxId, config }, caller) => {
     const pod = deps.objects.pod(toId("pod_sandbox_id", podSandboxId));
     const wanted = toContainerConfig(config, pod.sandbox.config.namespaces);
     return {
-      containerId: await deps.locks.run(pod.sandbox.id, () => create(deps, pod, wanted, signal), signal),
+      containerId: await deps.locks.run(
+        pod.sandbox.id,
+        () => create(deps, pod, wanted, caller),
+        caller.signal,
+      ),
     };
   };
 }

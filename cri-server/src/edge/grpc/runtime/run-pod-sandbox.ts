@@ -5,7 +5,7 @@ import type { UnaryHandler } from "../handler.ts";
 import type { RuntimeDeps } from "../runtime-deps.ts";
 
 export function runPodSandbox(deps: RuntimeDeps): UnaryHandler<RunPodSandboxRequest, RunPodSandboxResponse> {
-  return async ({ config, runtimeHandler }, { signal }) => ({
-    podSandboxId: await runSandbox(deps, toSandboxConfig(config, runtimeHandler), signal),
+  return async ({ config, runtimeHandler }, caller) => ({
+    podSandboxId: await runSandbox(deps, toSandboxConfig(config, runtimeHandler), caller),
   });
 }
