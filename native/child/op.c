@@ -75,6 +75,8 @@ static int new_fs(const struct op *op)
 	int context = fsopen(name, FSOPEN_CLOEXEC), mount;
 	struct reader items = op->options.items;
 
+	if (context < 0 && errno == EPERM && op->type == FS_TYPE_SYSFS && (mount = bind_sys(op)) >= 0)
+		return mount;
 	if (context < 0)
 		fail("mount", errno, "%s on %s", name, op->target);
 	/* What /proc/mounts and df show first; programs look for "proc" and "tmpfs" there. */
@@ -90,12 +92,8 @@ static int new_fs(const struct op *op)
 		if (result < 0)
 			fail("mount", errno, "%s on %s: option %s%s%s", name, op->target, key, value ? "=" : "", value ? value : "");
 	}
-	if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
-		if (errno != EPERM || op->type != FS_TYPE_SYSFS || (mount = bind_sys(op)) < 0)
-			fail("mount", errno, "%s on %s", name, op->target);
-		close(context);
-		return mount;
-	}
+	if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		fail("mount", errno, "%s on %s", name, op->target);
 	mount = fsmount(context, FSMOUNT_CLOEXEC, (unsigned int)attribute_bits(op->attributes));
 	if (mount < 0)
 		fail("mount", errno, "%s on %s", name, op->target);
