@@ -59,6 +59,7 @@ function recipes(packages: Packages, programs: string): readonly ImageRecipe[] {
       layers: [box, setuid],
       config: { Env: [path], Entrypoint: ["/effective-uid"] },
     },
+    { repository: "stress", tags: ["1"], layers: [box, stressLayer(packages)], config: shell },
     ...staging(box),
     {
       repository: "k8s-staging-cri-tools/hostnet-nginx-amd64",
@@ -75,6 +76,13 @@ function recipes(packages: Packages, programs: string): readonly ImageRecipe[] {
       oci: true,
     })),
   ];
+}
+
+/** A program that keeps processors busy. */
+function stressLayer(packages: Packages): Layer {
+  const layer = new LayerBuilder();
+  packages.install(layer, "usr/bin/stress", "usr/bin/stress", new Set());
+  return layer.build();
 }
 
 function staging(box: Layer): readonly ImageRecipe[] {

@@ -71,20 +71,22 @@ export function report(measured: readonly Measurement[]): string {
   return lines.join("\n");
 }
 
-/** One step of one call, as the server logs it with BERTH_TRACE=1. */
-interface TraceLine {
-  readonly trace?: string;
-  readonly step?: string;
-  readonly ms?: number;
+/** A call's debug line: milliseconds by step. */
+interface StepsLine {
+  readonly msg: string;
+  readonly steps: Readonly<Record<string, number>>;
 }
 
-/** Where the server's time goes: p50 and p95 of each step of each call. */
+/** Where the server's time goes: p50 and p95 of each step, in the order in which they are taken. */
 export function stepTable(log: string): string {
   const steps = new Map<string, number[]>();
   for (const text of log.split("\n")) {
-    if (!text.includes('"step"')) continue;
-    const { trace = "", step = "", ms } = JSON.parse(text) as TraceLine;
-    if (ms !== undefined) steps.set(`${trace} ${step}`, [...(steps.get(`${trace} ${step}`) ?? []), ms]);
+    if (!text.includes('"steps":{')) continue;
+    const line = JSON.parse(text) as StepsLine;
+    for (const [step, ms] of Object.entries(line.steps)) {
+      const key = `${line.msg}: ${step}`;
+      steps.set(key, [...(steps.get(key) ?? []), ms]);
+    }
   }
   const lines = [pad(["step", "p50 ms", "p95 ms", "n"])];
   for (const [name, times] of steps) {

@@ -48,7 +48,6 @@ async function cribench(name: string, socket: string): Promise<Measurement[]> {
 async function main(): Promise<void> {
   const registry = await startRegistry();
   try {
-    // Each pod logs its steps at this level; no line is written at info.
     await using berth = await Berthd.start({ flags: ["--log-level", "info"] });
     await using peer = values["no-peer"] ? undefined : await Containerd.start(mirroredRegistries);
     const measured: Measurement[] = [];
@@ -58,9 +57,9 @@ async function main(): Promise<void> {
       if (peer !== undefined) measured.push(...(await cribench("containerd", peer.socket)));
     }
     console.log(report(measured));
-    // Tracing costs time, so it has a run of its own.
+    // Calls log their steps at this level; writing that costs time, so it has a run of its own.
     await berth.stop();
-    await berth.again({ flags: ["--log-level", "info"], env: { BERTH_TRACE: "1" } });
+    await berth.again({ flags: ["--log-level", "debug"] });
     await cribench("berth", berth.socket);
     console.log(stepTable(await readFile(berth.logPath, "utf8")));
   } finally {

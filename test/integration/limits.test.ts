@@ -3,12 +3,15 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ContainerState } from "../../proto/gen/api.ts";
 import { Berthd } from "../lib/berthd.ts";
 import { pull, type TestContainer, TestPod } from "../lib/pod.ts";
+import { testImage } from "../lib/registry.ts";
 
+const stress = testImage("stress:1");
 let server: Berthd;
 
 beforeAll(async () => {
   server = await Berthd.start();
   await pull(server);
+  await pull(server, stress);
 });
 
 afterAll(() => server[Symbol.asyncDispose]());
@@ -37,8 +40,9 @@ describe("cpu", () => {
       linux: { resources: { cpuQuota: 50_000n, cpuPeriod: 100_000n } },
     });
     const cores = await measuredCores(container, 4);
-    expect(cores).toBeGreaterThan(0.42);
-    expect(cores).toBeLessThan(0.58);
+    // A machine that others use as well may give less, never more.
+    expect(cores).toBeGreaterThan(0.3);
+    expect(cores).toBeLessThan(0.56);
     expect((await container.status()).resources?.linux).toMatchObject({
       cpuQuota: 50_000n,
       cpuPeriod: 100_000n,
@@ -55,8 +59,8 @@ describe("cpu", () => {
       linux: { cpuQuota: 20_000n },
     });
     const cores = await measuredCores(container, 3);
-    expect(cores).toBeGreaterThan(0.15);
-    expect(cores).toBeLessThan(0.27);
+    expect(cores).toBeGreaterThan(0.12);
+    expect(cores).toBeLessThan(0.26);
     expect((await container.status()).resources?.linux).toMatchObject({
       cpuQuota: 20_000n,
       cpuPeriod: 100_000n,
