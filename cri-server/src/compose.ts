@@ -8,6 +8,7 @@ import { createStreamTargets } from "./domain/container/stream-targets.ts";
 import type { LifecycleDeps } from "./domain/deps.ts";
 import { Events } from "./domain/events.ts";
 import { createPodNetwork } from "./domain/network/pod-network.ts";
+import { sweepPeriodically } from "./domain/network/sweep.ts";
 import { Objects } from "./domain/objects.ts";
 import { recover } from "./domain/recover.ts";
 import { imageService } from "./edge/grpc/image-service.ts";
@@ -76,6 +77,8 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
     dialer: createPodDialer(),
     log,
   });
+  const liveIds = (): string[] => [...deps.objects.pods()].map(({ sandbox }) => sandbox.id);
+  const endSweeps = sweepPeriodically(deps.network, liveIds, log);
   const gate: Gate = { refusal: undefined };
   const wrap = { gate, log };
   const layers = createLayerUsage(deps.clock, log);
@@ -87,6 +90,7 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
   return {
     close: async () => {
       gate.refusal = "the server is stopping";
+      endSweeps();
       await Promise.all([listener.close(closeGraceMs), streams.close()]);
       await close(deps);
       await plugin.close();

@@ -54,10 +54,8 @@ class Network implements CniNetwork {
   readonly #readiness: Readiness;
   readonly #gate = new Gate();
   readonly #pods = new KeyedMutex();
-  /** When each sandbox was attached by this process, in attachments; GC may not take those that are younger than its list. */
-  readonly #attachedAt = new Map<string, number>();
-  #attachments = 0;
-  readonly #attaching = new Set<string>();
+  /** Sandboxes that this process has attached or is attaching: GC never takes them, however old its caller's list is. */
+  readonly #attached = new Set<string>();
   #podCidr = "";
 
   constructor(deps: PodNetworkDeps) {
@@ -85,12 +83,10 @@ class Network implements CniNetwork {
         `no CNI network is configured: ${this.#configuration.problem}`,
       );
     }
-    this.#attachments += 1;
-    this.#attachedAt.set(attachment.containerId, this.#attachments);
     const cached = toCached(list, attachment);
     // Kept before the first plugin runs: whatever ends this process in between, GC or DEL finds the attachment.
     await this.#deps.cache.put(cached);
-    this.#attaching.add(attachment.containerId);
+    this.#attached.add(attachment.containerId);
     try {
       const result = await addToChain(this.#chain, list, attachment, signal);
       const ips = addressesOf(list.name, result, attachment.ifName);
@@ -98,9 +94,8 @@ class Network implements CniNetwork {
       return { ips };
     } catch (error) {
       await this.#undo(list, attachment, cached);
+      this.#attached.delete(attachment.containerId);
       throw error;
-    } finally {
-      this.#attaching.delete(attachment.containerId);
     }
   }
 
@@ -139,7 +134,7 @@ class Network implements CniNetwork {
       };
       await deleteFromChain(this.#chain, current, attachment, undefined);
     }
-    this.#attachedAt.delete(sandboxId);
+    this.#attached.delete(sandboxId);
   }
 
   async #deleteCached(cached: CachedAttachment, netnsPath: string): Promise<void> {
@@ -170,14 +165,8 @@ class Network implements CniNetwork {
   }
 
   async collect(liveSandboxIds: readonly string[]): Promise<void> {
-    const live = [...liveSandboxIds];
-    const youngest = this.#attachments;
-    const atWork = [...this.#attaching];
     await this.#configuration.settled();
-    await this.#gate.exclusive(async () => {
-      const young = [...this.#attachedAt].filter(([, at]) => at > youngest).map(([id]) => id);
-      await this.#collect(new Set([...live, ...atWork, ...young]));
-    });
+    await this.#gate.exclusive(() => this.#collect(new Set([...liveSandboxIds, ...this.#attached])));
   }
 
   async #collect(live: ReadonlySet<string>): Promise<void> {
