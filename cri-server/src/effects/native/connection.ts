@@ -33,6 +33,9 @@ export function failureError(failure: Failure, what: string, other: ErrorCode): 
     case "request":
     case "spec":
       return new BerthError("internal", message);
+    case "image-volume":
+      // The kubelet tells this failure from others by the message's first word.
+      return new BerthError("image-volume-failed", `ImageVolumeMountFailed: ${message}`);
     default:
       return new BerthError(errnoName(failure.errno) === "ENOSPC" ? "resource-exhausted" : other, message);
   }
