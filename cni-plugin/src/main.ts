@@ -24,7 +24,12 @@ async function main(): Promise<number> {
     );
     return 0;
   }
-  const plugin = createPlugin(env.BERTH_CNI_RUN_DIR ? { runDir: env.BERTH_CNI_RUN_DIR } : {}, false);
+  const plugin = createPlugin({
+    ...(env.BERTH_CNI_RUN_DIR ? { runDir: env.BERTH_CNI_RUN_DIR } : {}),
+    resident: false,
+    // The launcher's child deletes links when this process has ended.
+    leaveLinks: env.BERTH_CNI_UNLINKER === "1",
+  });
   const { exitCode, stdout } = await plugin.run(env, await readStdin());
   await plugin.close();
   if (stdout.length > 0) writeSync(1, stdout);

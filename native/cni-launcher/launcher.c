@@ -4,6 +4,9 @@
 #include "sys.h"
 #include "text.h"
 
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+
 #define DEFAULT_SOCKET "/run/berth/cni.sock"
 #define DEFAULT_HOME "/usr/lib/berth"
 #define PROTOCOL_VERSION 1
@@ -11,6 +14,7 @@
 #define PATH_MAX_BYTES 4096
 #define PATIENCE_MS 2000
 #define LAST_WORD_MS 500
+#define DOOMED_GROUP 0x62657274
 #define VERSIONS "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"
 
 struct header {
@@ -277,8 +281,66 @@ static void drop_node_variables(char **environment)
 	*to = NULL;
 }
 
+/* Deletes the links that the plugin has cut off and put into their group (cni-plugin/src/link/unlink.ts). */
+static void delete_doomed_links(void)
+{
+	struct {
+		struct nlmsghdr header;
+		struct ifinfomsg link;
+		struct rtattr attribute;
+		uint32_t group;
+	} message = {
+		.header = {.nlmsg_len = sizeof(message), .nlmsg_type = RTM_DELLINK, .nlmsg_flags = NLM_F_REQUEST},
+		.attribute = {.rta_len = sizeof(struct rtattr) + sizeof(uint32_t), .rta_type = IFLA_GROUP},
+		.group = DOOMED_GROUP,
+	};
+	int socket = sys_netlink();
+	if (socket >= 0)
+		send_all(socket, &message, sizeof(message));
+}
+
+/* The kernel takes some 30 ms to delete a link, and nobody has to wait for it: a child stays behind until the plugin
+ * has ended, in whatever way, and then does it. Returns whether there is such a child. */
+static int leave_child_behind(void)
+{
+	int ends[2];
+	char byte;
+	if (sys_pipe(ends) < 0)
+		return 0;
+	int child = sys_fork();
+	if (child == 0) {
+		sys_close(ends[1]);
+		sys_new_session();
+		/* The caller waits for the end of its pipes, not only of its child. */
+		for (int fd = 0; fd < 3; fd++)
+			sys_close(fd);
+		while (sys_read(ends[0], &byte, 1) == -EINTR)
+			;
+		delete_doomed_links();
+		sys_exit(0);
+	}
+	sys_close(ends[0]);
+	return child > 0;
+}
+
+/* The environment and one more variable. */
+static char **with_variable(char **environment, char *variable)
+{
+	size_t count = 0;
+	while (environment[count] != NULL)
+		count++;
+	char **longer = sys_reserve((count + 2) * sizeof(*longer));
+	if ((unsigned long)longer > -4096UL)
+		return environment;
+	memcpy(longer, environment, count * sizeof(*longer));
+	longer[count] = variable;
+	longer[count + 1] = NULL;
+	return longer;
+}
+
 static _Noreturn void run_alone(const struct call *call)
 {
+	static char unlinker[] = "BERTH_CNI_UNLINKER=1";
 	static const char *const nodes[] = {"/node", "/node_modules/.bin/node", "/bin/node", NULL};
 	static const char *const scripts[] = {"/cni.js", "/dist/cni.js", NULL};
 	char home[PATH_MAX_BYTES] = "";
@@ -304,8 +366,11 @@ static _Noreturn void run_alone(const struct call *call)
 	if (sys_dup3(input, 0) < 0)
 		fail("5", "standard input can't be replaced");
 	drop_node_variables(call->environment);
+	char **environment = call->environment;
+	if (text_begins(variable(environment, "CNI_COMMAND"), "DEL") && leave_child_behind())
+		environment = with_variable(environment, unlinker);
 	char *const arguments[] = {node, script, NULL};
-	sys_exec(node, arguments, call->environment);
+	sys_exec(node, arguments, environment);
 	fail("5", "node can't be executed");
 }
 

@@ -5,6 +5,7 @@
 #include <linux/fcntl.h>
 #include <linux/memfd.h>
 #include <linux/mman.h>
+#include <linux/netlink.h>
 #include <linux/poll.h>
 #include <linux/stat.h>
 #include <linux/time_types.h>
@@ -15,7 +16,10 @@
 
 #define EINTR 4
 #define AF_UNIX 1
+#define AF_NETLINK 16
 #define SOCK_STREAM 1
+#define SOCK_RAW 3
+#define SIGCHLD 17
 #define SOCK_CLOEXEC 02000000
 #define MSG_NOSIGNAL 0x4000
 
@@ -136,6 +140,27 @@ static inline void *sys_reserve(size_t size)
 static inline int sys_exec(const char *file, char *const *arguments, char *const *environment)
 {
 	return (int)sys6(__NR_execve, (long)file, (long)arguments, (long)environment, 0, 0, 0);
+}
+
+static inline int sys_pipe(int ends[2])
+{
+	return (int)sys6(__NR_pipe2, (long)ends, 0, 0, 0, 0, 0);
+}
+
+/* fork(2). */
+static inline int sys_fork(void)
+{
+	return (int)sys6(__NR_clone, SIGCHLD, 0, 0, 0, 0, 0);
+}
+
+static inline int sys_new_session(void)
+{
+	return (int)sys6(__NR_setsid, 0, 0, 0, 0, 0, 0);
+}
+
+static inline int sys_netlink(void)
+{
+	return (int)sys6(__NR_socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE, 0, 0, 0);
 }
 
 static inline _Noreturn void sys_exit(int code)

@@ -113,7 +113,7 @@ async function attachLink(
     } catch (error) {
       if (!(error instanceof CniError)) throw error;
       // The pod's end may belong to a link whose deletion is only queued; the bridge may have been deleted by someone.
-      if (error.code === codes.invalidEnvironment) await context.unlink.flush();
+      if (error.code === codes.invalidEnvironment) await context.unlink.purge();
       const { bridge } = await renew();
       return createVeth(context.host, { ...spec, bridge }, netns);
     }

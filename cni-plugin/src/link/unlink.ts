@@ -76,6 +76,13 @@ export class UnlinkQueue {
     return this.#running;
   }
 
+  /** Leaves what waits to whoever deletes the group next. */
+  abandon(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#waiting = 0;
+  }
+
   /** Deletes also what a process that died has left waiting. */
   purge(): Promise<void> {
     this.#waiting += 1;

@@ -17,6 +17,10 @@ export type LogLine = (level: "info" | "warn" | "error", message: string, fields
 export interface PluginOptions {
   /** Locks and other things of this boot; default /run/berth/cni. Every process on a host must use the same. */
   readonly runDir?: string;
+  /** For processes that stay (the default): they keep an index of the leases. */
+  readonly resident?: boolean;
+  /** Someone else deletes the links that DEL has cut off. */
+  readonly leaveLinks?: boolean;
   /** Default: nothing is logged. */
   readonly log?: LogLine;
 }

@@ -23,7 +23,8 @@ interface Resources {
   readonly pools: ReadonlyMap<string, Promise<Pool>>;
 }
 
-async function openResources(options: PluginOptions, resident: boolean): Promise<Resources> {
+async function openResources(options: PluginOptions): Promise<Resources> {
+  const resident = options.resident ?? true;
   const runDir = options.runDir ?? defaultRunDir;
   const host = new Host();
   // A process that stays has all its sockets before the first pod, so that none of them can be taken for a pod's leavings.
@@ -45,6 +46,7 @@ async function openResources(options: PluginOptions, resident: boolean): Promise
     gates.set(name, known);
     return known;
   };
+  if (resident) void unlink.purge();
   const context: Context = {
     host,
     table: new Table(host),
@@ -68,8 +70,9 @@ async function openResources(options: PluginOptions, resident: boolean): Promise
   return { context, host, unlink, pools };
 }
 
-async function closeResources({ host, unlink, pools }: Resources): Promise<void> {
-  await unlink.flush();
+async function closeResources({ host, unlink, pools }: Resources, leaveLinks: boolean): Promise<void> {
+  if (leaveLinks) unlink.abandon();
+  else await unlink.flush();
   for (const pool of pools.values()) await (await pool).flush();
   host.close();
 }
@@ -79,18 +82,15 @@ function attachmentOf(env: Readonly<Record<string, string>>): string {
   return `${env.CNI_CONTAINERID ?? ""} ${env.CNI_IFNAME ?? ""}`;
 }
 
-/**
- * The plugin in this process. `resident` is for processes that stay: they keep an index of the leases.
- * Sockets are opened by the first call that needs them.
- */
-export function createPlugin(options: PluginOptions = {}, resident = true): Plugin {
+/** The plugin in this process. Sockets are opened by the first call that needs them. */
+export function createPlugin(options: PluginOptions = {}): Plugin {
   let resources: Promise<Resources> | undefined;
   const queue = new KeyedQueue();
   const running = new Set<Promise<unknown>>();
   const servers = new Set<PluginServer>();
   const context = async (): Promise<Context> => {
     if (resources === undefined) {
-      resources = openResources(options, resident);
+      resources = openResources(options);
       resources.catch(() => {
         resources = undefined;
       });
@@ -120,7 +120,7 @@ export function createPlugin(options: PluginOptions = {}, resident = true): Plug
       await Promise.allSettled(running);
       const open = resources;
       resources = undefined;
-      if (open !== undefined) await closeResources(await open);
+      if (open !== undefined) await closeResources(await open, options.leaveLinks ?? false);
     },
   };
 }
