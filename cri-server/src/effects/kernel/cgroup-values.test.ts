@@ -70,7 +70,7 @@ describe("valuesV2", () => {
       ],
     });
     expect(writes.map(({ field }) => field)).toEqual([
-      "cpu_shares",
+      undefined,
       undefined,
       undefined,
       undefined,

@@ -16,9 +16,10 @@ export function valuesV2(resources: Resources): readonly ControllerWrite[] {
   const add = (controller: string, file: string, value: string, field: string | undefined) =>
     writes.push({ controller, file, value, field });
   const { cpuShares, cpusetCpus, cpusetMems, memoryLimit, pidsLimit } = resources;
-  if (positive(cpuShares)) add("cpu", "cpu.weight", String(weightOfShares(cpuShares)), "cpu_shares");
+  // A weight bounds nothing, and every client sends one: without the controller there is nothing to share.
+  if (positive(cpuShares)) add("cpu", "cpu.weight", String(weightOfShares(cpuShares)), undefined);
   const max = cpuMax(resources);
-  if (max !== undefined) add("cpu", "cpu.max", max, "cpu_quota");
+  if (max !== undefined) add("cpu", "cpu.max", max, max.startsWith("max") ? undefined : "cpu_quota");
   if (cpusetCpus) add("cpuset", "cpuset.cpus", cpusetCpus, "cpuset_cpus");
   if (cpusetMems) add("cpuset", "cpuset.mems", cpusetMems, "cpuset_mems");
   if (memoryLimit) add("memory", "memory.max", limitText(memoryLimit), "memory_limit_in_bytes");
@@ -51,10 +52,11 @@ export function valuesV1(resources: Resources): readonly ControllerWrite[] {
   const add = (controller: string, file: string, value: string, field: string | undefined) =>
     writes.push({ controller, file, value, field });
   const { cpuShares, cpuPeriod, cpuQuota, cpusetCpus, cpusetMems, memoryLimit, pidsLimit } = resources;
-  if (positive(cpuShares)) add("cpu", "cpu.shares", String(cpuShares), "cpu_shares");
-  if (positive(cpuPeriod)) add("cpu", "cpu.cfs_period_us", String(cpuPeriod), "cpu_period");
+  if (positive(cpuShares)) add("cpu", "cpu.shares", String(cpuShares), undefined);
+  const quotaField = positive(cpuQuota) ? "cpu_quota" : undefined;
+  if (positive(cpuPeriod)) add("cpu", "cpu.cfs_period_us", String(cpuPeriod), quotaField);
   if (cpuQuota !== undefined && cpuQuota !== 0n) {
-    add("cpu", "cpu.cfs_quota_us", String(cpuQuota < 0n ? -1n : cpuQuota), "cpu_quota");
+    add("cpu", "cpu.cfs_quota_us", String(cpuQuota < 0n ? -1n : cpuQuota), quotaField);
   }
   if (cpusetCpus) add("cpuset", "cpuset.cpus", cpusetCpus, "cpuset_cpus");
   if (cpusetMems) add("cpuset", "cpuset.mems", cpusetMems, "cpuset_mems");
