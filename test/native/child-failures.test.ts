@@ -2,7 +2,15 @@ import { mkdir, readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LaunchPlan, ProcessPlan } from "../../cri-server/src/model/plan.ts";
-import { bindOf, cgroupFor, defaultOps, type Fixture, makeFixture, versions } from "./container-fixture.ts";
+import {
+  bindOf,
+  cgroupFor,
+  defaultOps,
+  type Fixture,
+  makeFixture,
+  mountTable,
+  versions,
+} from "./container-fixture.ts";
 
 const everything: LaunchPlan["namespaces"] = {
   network: "host",
@@ -145,14 +153,14 @@ describe.each(versions)("a create that fails, on cgroup v%i", (version) => {
   afterAll(() => fixture.cleanUp());
 
   it.each(cases)("for $name says so and leaves nothing", async ({ change, process, stage, errno, text }) => {
-    const mounts = await readFile("/proc/self/mountinfo", "utf8");
+    const mounts = await mountTable();
     const plan = await fixture.plan("true", {}, process);
     const whole = { ...plan, ...change?.(plan) };
     const events = await fixture.drive("--create", whole);
     expect(events).toHaveLength(1);
     expect(events[0]).toMatchObject({ event: "create-failed", stage, errno });
     expect(events[0]?.text).toMatch(text);
-    expect(await readFile("/proc/self/mountinfo", "utf8")).toBe(mounts);
+    expect(await mountTable()).toBe(mounts);
     for (const group of plan.cgroup.mkdirs) await expect(stat(group)).rejects.toThrow("ENOENT");
   });
 

@@ -1,9 +1,16 @@
 import { execFileSync } from "node:child_process";
-import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { RootOp } from "../../cri-server/src/model/plan.ts";
-import { bindOf, type DriverEvent, defaultOps, type Fixture, makeFixture } from "./container-fixture.ts";
+import {
+  bindOf,
+  type DriverEvent,
+  defaultOps,
+  type Fixture,
+  makeFixture,
+  mountTable,
+} from "./container-fixture.ts";
 
 describe("a container's mounts", () => {
   let fixture: Fixture;
@@ -108,7 +115,7 @@ describe("a container's mounts", () => {
   });
 
   it("are private unless asked, and change nothing on the host", async () => {
-    const before = await readFile("/proc/self/mountinfo", "utf8");
+    const before = await mountTable();
     const source = await directory();
     mount("--bind", source, source);
     mount("--make-shared", source);
@@ -124,7 +131,7 @@ describe("a container's mounts", () => {
     expect(shared).toBe("0");
     for (const path of mounted.reverse()) execFileSync("umount", ["-l", path]);
     mounted = [];
-    expect(await readFile("/proc/self/mountinfo", "utf8")).toBe(before);
+    expect(await mountTable()).toBe(before);
   });
 
   it("see later mounts of the host when slaves", async () => {

@@ -1,7 +1,7 @@
 /** What the tests of the native child code share: an image of busybox, a plan to vary, and the driver's way of talking. */
 import { execFile } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
-import { chmod, copyFile, mkdir, mkdtemp, rm, rmdir, symlink, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, rmdir, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
@@ -58,6 +58,16 @@ export const isSlow =
   process.env.BERTH_CHILD_TEST !== undefined ||
   readFileSync("/proc/cpuinfo", "utf8").includes("User Mode Linux");
 export const hasTimeNamespaces = existsSync("/proc/self/ns/time");
+
+/** Where other programs mount things too, only what is ours can be told to have stayed the same. */
+export async function mountTable(): Promise<string> {
+  const all = await readFile("/proc/self/mountinfo", "utf8");
+  if (process.env.BERTH_TEST_CGROUP !== undefined) return all;
+  return all
+    .split("\n")
+    .filter((line) => line.includes("berth-child"))
+    .join("\n");
+}
 
 /** Hierarchies of this machine that a process can join without further settings. */
 const hierarchies = ["cpu", "cpuacct", "memory", "devices", "freezer", "blkio", "pids", "systemd"];
