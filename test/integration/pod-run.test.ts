@@ -6,6 +6,7 @@ import { ContainerState, NamespaceMode, PodSandboxState } from "../../proto/gen/
 import { Berthd } from "../lib/berthd.ts";
 import { eventually } from "../lib/eventually.ts";
 import { expectNothingLeft, footprint } from "../lib/footprint.ts";
+import { hasTimeNamespaces } from "../lib/kernel.ts";
 import { nginx, pull, TestPod } from "../lib/pod.ts";
 
 let server: Berthd;
@@ -20,7 +21,7 @@ beforeAll(async () => {
 
 afterAll(() => server[Symbol.asyncDispose]());
 
-const kinds = ["net", "ipc", "uts", "mnt", "pid", "cgroup", "user", "time"] as const;
+const kinds = ["net", "ipc", "uts", "mnt", "pid", "cgroup", "user", ...(hasTimeNamespaces ? ["time"] : [])];
 
 function hostNamespaces(): Record<string, string> {
   return Object.fromEntries(kinds.map((kind) => [kind, readlinkSync(`/proc/self/ns/${kind}`)]));
