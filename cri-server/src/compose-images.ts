@@ -4,9 +4,11 @@ import { createImages } from "./domain/image/images.ts";
 import { manifestTypes, type Platform } from "./domain/image/manifest.ts";
 import { Unpacker } from "./effects/layer/unpacker.ts";
 import { credentialsKey } from "./effects/registry/auth.ts";
+import type { RangePlan } from "./effects/registry/blob-download.ts";
 import { HttpRegistry } from "./effects/registry/registry.ts";
 import { FileImageStore } from "./effects/store/image-store.ts";
 import type { Clock } from "./ports/clock.ts";
+import type { ImageAdmin } from "./ports/image-admin.ts";
 import type { Images } from "./ports/images.ts";
 import type { Logger } from "./ports/logger.ts";
 import type { MonitorHost } from "./ports/monitor.ts";
@@ -17,13 +19,14 @@ export interface ImagesParts {
   readonly host: Pick<MonitorHost, "readImageFiles" | "removeTrees">;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly ranges?: RangePlan;
 }
 
 /** A layer larger than this, or with more files, is taken for an attack. */
 const layerLimits = { maxBytes: 256 * 1024 ** 3, maxEntries: 4_000_000 };
 
 /** Wires the image service. */
-export function composeImages({ config, host, clock, log }: ImagesParts): Images {
+export function composeImages({ config, host, clock, log, ranges }: ImagesParts): Images & ImageAdmin {
   const unpacker = new Unpacker({
     program: join(config.nativeDir, "berth-unpack"),
     socket: join(config.state, "unpack.sock"),
@@ -36,6 +39,7 @@ export function composeImages({ config, host, clock, log }: ImagesParts): Images
       certsDir: config.registry.certsDir,
       stallTimeoutSeconds: config.registry.stallTimeoutSeconds,
       manifestTypes: [...manifestTypes.index, ...manifestTypes.image],
+      ...(ranges === undefined ? {} : { ranges }),
       log,
     }),
     store: new FileImageStore({

@@ -76,6 +76,8 @@ export interface ImageStore {
   /** Starts to take in a layer, from where an earlier attempt ended. */
   takeIn(descriptor: Descriptor): Promise<LayerIntake>;
   layerDir(diffId: Digest): string;
+  /** Hashes a layer's blob, compressed and uncompressed. Resolves with what is wrong, undefined when nothing is. */
+  verifyLayer(layer: StoredLayer): Promise<string | undefined>;
   /** Invisible at once; the space is freed behind. */
   removeLayer(layer: StoredLayer): Promise<void>;
   /** An existing directory on the file system of the images. */

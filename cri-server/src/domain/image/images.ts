@@ -3,6 +3,7 @@ import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import type { Digest, ImageId } from "../../model/ids.ts";
 import type { Image, ImageLease } from "../../model/image.ts";
 import type { Clock } from "../../ports/clock.ts";
+import type { ImageAdmin, ImageProblem } from "../../ports/image-admin.ts";
 import type { ImageStore, StoredImage } from "../../ports/image-store.ts";
 import type { Images, PullRequest, StoreUsage } from "../../ports/images.ts";
 import type { Logger } from "../../ports/logger.ts";
@@ -44,11 +45,11 @@ interface AccountFiles {
 const neverAborted = new AbortController().signal;
 
 /** The image service over a registry and a store. */
-export function createImages(deps: ImagesDeps): Images {
+export function createImages(deps: ImagesDeps): Images & ImageAdmin {
   return new ImageService(deps);
 }
 
-class ImageService implements Images {
+class ImageService implements Images, ImageAdmin {
   readonly #deps: ImagesDeps;
   readonly #index: ImageIndex;
   readonly #pool: LayerPool;
@@ -247,6 +248,26 @@ class ImageService implements Images {
     for (const stored of this.#index.all()) {
       await this.#dropIfUnused(stored.id);
     }
+  }
+
+  async verify(): Promise<readonly ImageProblem[]> {
+    const problems: ImageProblem[] = [];
+    for (const layer of this.#pool.all()) {
+      const what = await this.#deps.store.verifyLayer(layer);
+      // One that was removed meanwhile is missing by right.
+      if (what !== undefined && this.#pool.get(layer.diffId) === layer) {
+        const images = this.#index
+          .all()
+          .filter((image) => image.layers.some((one) => one.diffId === layer.diffId));
+        problems.push({
+          diffId: layer.diffId,
+          blob: layer.blob,
+          images: images.map((image) => image.id),
+          what,
+        });
+      }
+    }
+    return problems;
   }
 
   async usage(): Promise<StoreUsage> {

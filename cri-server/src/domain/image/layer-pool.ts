@@ -43,6 +43,10 @@ export class LayerPool {
     return { bytes: this.#bytes, inodes: this.#inodes };
   }
 
+  all(): readonly StoredLayer[] {
+    return [...this.#layers.values()];
+  }
+
   get(diffId: Digest): StoredLayer | undefined {
     return this.#layers.get(diffId);
   }

@@ -160,7 +160,7 @@ async function fetchToken(
       auth !== undefined && auth.username !== "" ? { authorization: basicAuthorization(auth) } : {};
     answer = await transport.send(url, tls, { ...common, headers });
   }
-  const text = (await readBody(answer, 1 << 20)).toString("utf8");
+  const text = (await readBody(answer, 1 << 20, answerTimeoutMs)).toString("utf8");
   if (answer.statusCode !== 200) {
     throw new BerthError(
       "pull-failed",

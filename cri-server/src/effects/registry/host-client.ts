@@ -120,7 +120,7 @@ export class HostClient {
 }
 
 async function toFailure(answer: IncomingMessage, status: number): Promise<HttpFailure> {
-  const body = await readBody(answer, 64 * 1024).catch(() => Buffer.alloc(0));
+  const body = await readBody(answer, 64 * 1024, 2000).catch(() => Buffer.alloc(0));
   let detail = "";
   try {
     const { errors } = JSON.parse(body.toString("utf8")) as {

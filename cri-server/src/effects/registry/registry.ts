@@ -6,6 +6,7 @@ import type { PullAuth } from "../../ports/images.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { Registry, Repository } from "../../ports/registry.ts";
 import { TokenCache } from "./auth.ts";
+import type { RangePlan } from "./blob-download.ts";
 import { HostClient } from "./host-client.ts";
 import { defaultServer, hostsWithout, parseHosts, type RegistryHost } from "./hosts-toml.ts";
 import { HttpRepository } from "./repository.ts";
@@ -15,6 +16,7 @@ export interface HttpRegistryOptions {
   readonly certsDir: string;
   readonly stallTimeoutSeconds: number;
   readonly manifestTypes: readonly string[];
+  readonly ranges?: RangePlan;
   readonly log: Logger;
 }
 
@@ -29,7 +31,7 @@ export class HttpRegistry implements Registry {
   }
 
   async repository(reference: ImageReference, auth: PullAuth | undefined): Promise<Repository> {
-    const { stallTimeoutSeconds, manifestTypes, log } = this.#options;
+    const { stallTimeoutSeconds, manifestTypes, ranges, log } = this.#options;
     const { hosts, directory } = await this.#configured(reference.registry);
     const home = new URL(defaultServer(reference.registry)).host;
     const clients = await Promise.all(
@@ -54,6 +56,7 @@ export class HttpRegistry implements Registry {
       manifestTypes,
       stallMs: stallTimeoutSeconds * 1000,
       log,
+      ...(ranges === undefined ? {} : { ranges }),
     });
   }
 

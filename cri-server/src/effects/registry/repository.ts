@@ -3,7 +3,7 @@ import { BerthError } from "../../errors/berth-error.ts";
 import type { Digest } from "../../model/ids.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { BlobSink, Descriptor, FetchedManifest, Repository } from "../../ports/registry.ts";
-import { writeBody } from "./download.ts";
+import { BlobDownload, defaultRanges, type RangePlan } from "./blob-download.ts";
 import { backoffMs, ContentFailure, HttpFailure, isTransient, pause, toBerthError } from "./failure.ts";
 import type { HostClient } from "./host-client.ts";
 import type { Capability } from "./hosts-toml.ts";
@@ -12,7 +12,7 @@ import { readBody } from "./transport.ts";
 /** Registries refuse larger manifests themselves (distribution: 4 MiB). */
 const maxManifestBytes = 8 * 1024 * 1024;
 const maxSmallBlobBytes = 16 * 1024 * 1024;
-/** Attempts in a row without one byte of progress. */
+/** Of one question. */
 const maxAttempts = 5;
 
 export interface RepositoryOptions {
@@ -22,6 +22,7 @@ export interface RepositoryOptions {
   /** Accept header of manifest requests. */
   readonly manifestTypes: readonly string[];
   readonly stallMs: number;
+  readonly ranges?: RangePlan;
   readonly log: Logger;
 }
 
@@ -42,7 +43,7 @@ export class HttpRepository implements Repository {
       async (host) => {
         const accept = this.#options.manifestTypes.join(", ");
         const answer = await host.get(`manifests/${reference}`, { headers: { accept }, signal });
-        const bytes = await readBody(answer, maxManifestBytes);
+        const bytes = await readBody(answer, maxManifestBytes, this.#options.stallMs);
         const digest = sha256(bytes);
         const promised = byDigest ? reference : answer.headers["docker-content-digest"];
         if (promised !== undefined && promised !== digest) {
@@ -63,7 +64,7 @@ export class HttpRepository implements Repository {
     }
     return await this.#fromAnyHost("pull", `blob ${descriptor.digest}`, signal, async (host) => {
       const answer = await host.get(`blobs/${descriptor.digest}`, { signal });
-      const bytes = await readBody(answer, descriptor.size);
+      const bytes = await readBody(answer, descriptor.size, this.#options.stallMs);
       if (sha256(bytes) !== descriptor.digest) {
         throw new ContentFailure(
           `the blob's content is not that of its digest, or cut short at ${bytes.length} bytes`,
@@ -74,74 +75,12 @@ export class HttpRepository implements Repository {
   }
 
   async download(descriptor: Descriptor, sink: BlobSink, signal: AbortSignal): Promise<void> {
-    let position = sink.have;
-    let attempt = 0;
-    let host = 0;
+    const { name, stallMs, log, ranges = defaultRanges } = this.#options;
     const hosts = this.#hosts("pull");
-    while (position < descriptor.size) {
-      const client = hosts[Math.min(host, hosts.length - 1)];
-      if (client === undefined) {
-        throw this.#noHost("pull");
-      }
-      const before = position;
-      let failure: unknown;
-      try {
-        const got = await this.#downloadOnce(client, descriptor, sink, position, signal);
-        position = got.position;
-        failure = got.failure;
-      } catch (error) {
-        failure = error;
-      }
-      signal.throwIfAborted();
-      if (failure === undefined) {
-        continue;
-      }
-      attempt = position > before ? 0 : attempt + 1;
-      const next = host + 1 < hosts.length && position === before;
-      if (!next && (!isTransient(failure) || attempt >= maxAttempts)) {
-        throw toBerthError(`${this.#options.name}: blob ${descriptor.digest}`, client.name, failure);
-      }
-      this.#options.log.warn(
-        { host: client.name, digest: descriptor.digest, position, err: failure },
-        "a download goes on",
-      );
-      if (next) {
-        host += 1;
-        attempt = 0;
-      } else {
-        await pause(backoffMs(attempt, failure), signal);
-      }
+    if (hosts.length === 0) {
+      throw this.#noHost("pull");
     }
-  }
-
-  async #downloadOnce(
-    client: HostClient,
-    descriptor: Descriptor,
-    sink: BlobSink,
-    position: number,
-    signal: AbortSignal,
-  ): Promise<{ position: number; failure: Error | undefined }> {
-    const headers = position > 0 ? { range: `bytes=${position}-${descriptor.size - 1}` } : {};
-    const answer = await client.get(`blobs/${descriptor.digest}`, { headers, signal });
-    const partial = answer.statusCode === 206;
-    if (partial && !(answer.headers["content-range"] ?? "").startsWith(`bytes ${position}-`)) {
-      answer.destroy();
-      throw new ContentFailure(
-        `asked for bytes from ${position} on, got ${answer.headers["content-range"] ?? "others"}`,
-      );
-    }
-    const length = answer.headers["content-length"];
-    const expected = partial ? descriptor.size - position : descriptor.size;
-    if (length !== undefined && Number(length) !== expected) {
-      answer.destroy();
-      throw new ContentFailure(`the blob has ${length} bytes left instead of ${expected}`);
-    }
-    return await writeBody(
-      answer,
-      sink,
-      { position, end: descriptor.size, skip: partial ? 0 : position },
-      this.#options.stallMs,
-    );
+    await new BlobDownload({ name, hosts, descriptor, sink, stallMs, ranges, log }).run(signal);
   }
 
   #hosts(capability: Capability): readonly HostClient[] {

@@ -2,7 +2,6 @@ import { readFile } from "node:fs/promises";
 import http, { type IncomingMessage } from "node:http";
 import https from "node:https";
 import { isAbsolute, join } from "node:path";
-import { finished } from "node:stream/promises";
 import type { RegistryHost } from "./hosts-toml.ts";
 
 export interface HttpRequest {
@@ -97,23 +96,27 @@ export async function readTls(host: RegistryHost, directory: string): Promise<Tl
   };
 }
 
-/** The whole body, at most so many bytes. */
-export async function readBody(answer: IncomingMessage, maxBytes: number): Promise<Buffer> {
+/** The whole body, at most so many bytes; rejects when nothing comes for so long. */
+export async function readBody(answer: IncomingMessage, maxBytes: number, stallMs: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of answer as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > maxBytes) {
-      answer.destroy();
-      throw new Error(`the answer has more than ${maxBytes} bytes`);
+  const timer = setTimeout(() => answer.destroy(new Error(`nothing came for ${stallMs / 1000} s`)), stallMs);
+  try {
+    for await (const chunk of answer as AsyncIterable<Buffer>) {
+      timer.refresh();
+      length += chunk.length;
+      if (length > maxBytes) {
+        throw new Error(`the answer has more than ${maxBytes} bytes`);
+      }
+      chunks.push(chunk);
     }
-    chunks.push(chunk);
+  } finally {
+    clearTimeout(timer);
   }
   return Buffer.concat(chunks, length);
 }
 
-/** Lets the connection be used again without caring for the answer. */
+/** Lets the connection be used again without caring for the answer, if that is short and comes at once. */
 export async function discardBody(answer: IncomingMessage): Promise<void> {
-  answer.resume();
-  await finished(answer).catch(() => {});
+  await readBody(answer, 64 * 1024, 2000).catch(() => answer.destroy());
 }

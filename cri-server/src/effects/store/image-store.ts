@@ -200,6 +200,23 @@ export class FileImageStore implements ImageStore {
     return record;
   }
 
+  async verifyLayer(layer: StoredLayer): Promise<string | undefined> {
+    const blob = join("blobs", "sha256", hex(layer.blob));
+    const job = this.#options.unpacker.unpack({ blob, ...this.#options.limits });
+    job.end(layer.blobBytes);
+    try {
+      const result = await job.done;
+      if (result.blob !== layer.blob) {
+        return `the blob's digest is ${result.blob}`;
+      }
+      return result.diffId === layer.diffId
+        ? undefined
+        : `the blob's uncompressed digest is ${result.diffId}`;
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+  }
+
   async removeLayer(layer: StoredLayer): Promise<void> {
     this.#layers.delete(layer.diffId);
     await rm(this.#files.layerRecord(layer.diffId), { force: true });

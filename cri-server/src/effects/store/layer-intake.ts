@@ -4,10 +4,19 @@ import { join } from "node:path";
 import type { LayerIntake, StoredLayer, UnpackResult } from "../../ports/image-store.ts";
 import type { Descriptor } from "../../ports/registry.ts";
 import type { Unpacker, UnpackJob } from "../layer/unpacker.ts";
+import { defaultRanges } from "../registry/blob-download.ts";
 import { hex, type ImageFiles } from "./image-files.ts";
 
-/** The most that a download is ever ahead of its first gap; what an earlier run left is trusted up to that. */
-export const downloadWindow = 32 * 1024 * 1024;
+/**
+ * How much of what a killed server left is there for sure: all, when the blob came in one piece; when it came in ranges,
+ * what lies further before the end than any of them may run ahead. (That it is right, the digest says in the end.)
+ */
+function trusted(left: number, blobSize: number): number {
+  if (left === blobSize || blobSize < defaultRanges.threshold) {
+    return Math.min(left, blobSize);
+  }
+  return Math.max(0, Math.min(left, blobSize) - defaultRanges.window);
+}
 
 export interface IntakeLimits {
   readonly maxBytes: number;
@@ -31,11 +40,16 @@ export async function startIntake(
   const directory = join(files.layers, into);
   await mkdir(directory, { mode: 0o755 });
   const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
-  const { size } = await handle.stat();
-  const have =
-    size === descriptor.size ? size : Math.max(0, Math.min(size, descriptor.size) - downloadWindow);
-  if (have < size) {
-    await handle.truncate(have);
+  let have: number;
+  try {
+    const { size } = await handle.stat();
+    have = trusted(size, descriptor.size);
+    if (have < size) {
+      await handle.truncate(have);
+    }
+  } catch (error) {
+    await handle.close();
+    throw error;
   }
   const job = unpacker.unpack({ blob: join("ingest", name), into, ...limits });
   return new Intake({
