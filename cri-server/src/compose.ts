@@ -4,6 +4,7 @@ import type { Plugin } from "../../cni-plugin/src/resident/handle.ts";
 import { createPlugin } from "../../cni-plugin/src/resident/plugin.ts";
 import { composeImages } from "./compose-images.ts";
 import type { Config } from "./config/config.ts";
+import { warmPlans } from "./domain/container/plan/prepare.ts";
 import { createStreamTargets } from "./domain/container/stream-targets.ts";
 import type { LifecycleDeps } from "./domain/deps.ts";
 import { Events } from "./domain/events.ts";
@@ -81,6 +82,12 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
   const endSweeps = sweepPeriodically(deps.network, liveIds, log);
   const gate: Gate = { refusal: undefined };
   const wrap = { gate, log };
+  warmPlans(deps.plan).catch((error: unknown) => {
+    log.warn(
+      { err: error },
+      "the default seccomp profile can't be compiled: containers that ask for it will fail",
+    );
+  });
   const layers = createLayerUsage(deps.clock, log);
   const usage = new KernelUsage(deps.clock, new TurnQueue());
   const listener = await listen(config.socket, [

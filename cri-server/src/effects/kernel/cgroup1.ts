@@ -112,7 +112,7 @@ export class CgroupsV1 implements Cgroups {
   async update(path: string, before: Resources, patch: Resources): Promise<Resources> {
     const after = mergeResources(before, patch);
     const writes = this.#writes(path, patchOf(after, patch));
-    await writeAllOrNone(this.#memoryOrdered(path, writes));
+    await writeAllOrNone(this.#cpuOrdered(path, this.#memoryOrdered(path, writes)));
     return after;
   }
 
@@ -209,6 +209,19 @@ export class CgroupsV1 implements Cgroups {
       value: type === "a" ? "a" : `${type} ${any(major)}:${any(minor)} ${access}`,
       optional: false,
     }));
+  }
+
+  /**
+   * quota/period may never be above the parent's, not even between two writes: the one that lowers the ratio goes first.
+   * A pod of one container, whose kubelet gives both the same ratio, would else refuse every shorter period.
+   */
+  #cpuOrdered(path: string, writes: readonly FileWrite[]): readonly FileWrite[] {
+    const period = writes.find((write) => write.path.endsWith("/cpu.cfs_period_us"));
+    const quota = writes.find((write) => write.path.endsWith("/cpu.cfs_quota_us"));
+    if (period === undefined || quota === undefined) return writes;
+    const now = BigInt((this.#read("cpu", path, "cpu.cfs_period_us") ?? "0").trim());
+    const others = writes.filter((write) => write !== period && write !== quota);
+    return BigInt(period.value) >= now ? [...others, period, quota] : [...others, quota, period];
   }
 
   /** memory may never be above memory+swap: when memory grows, memory+swap has to grow first. */

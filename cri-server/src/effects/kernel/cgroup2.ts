@@ -35,8 +35,8 @@ export interface CgroupSettings {
   readonly hugePageSizes: readonly string[];
 }
 
-/** The controllers that carry limits of CRI. Others stay as they are. */
-const wanted = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids"];
+/** The controllers that carry limits of CRI, by fields or through `unified`. Others stay as they are. */
+const wanted = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"];
 
 /** cgroup v2: one hierarchy, limits by controller, devices by a BPF program. */
 export class CgroupsV2 implements Cgroups {

@@ -147,6 +147,19 @@ export async function prepareExec(
   });
 }
 
+/** Compiles what nearly every container asks for, so that the first one needn't wait for it. */
+export async function warmPlans(deps: PlanDeps): Promise<void> {
+  const usual = { capabilitiesAdd: [], capabilitiesDrop: [], capabilitiesAmbient: [], privileged: false };
+  const program = await selectSeccomp({
+    security: { seccomp: { kind: "runtime-default" }, privileged: false },
+    granted: resolveCapabilities(usual, deps.host.boundingCapabilities).bounding,
+    host: deps.host,
+    defaultProfile: deps.settings.seccompProfile,
+    files: deps.files,
+  });
+  if (program !== undefined) await deps.seccomp.compile(program);
+}
+
 async function devicesOf(files: HostFiles, config: ContainerConfig): Promise<readonly ResolvedDevice[]> {
   if (config.cdiDevices.length > 0) {
     throw new BerthError("unimplemented", `CDI_devices: ${config.cdiDevices.join(", ")}: CDI is not offered`);
