@@ -12,7 +12,7 @@ function ignoreMissing<T>(read: () => T, fallback: T): T {
     return read();
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    if (code === "ENOENT" || code === "ESRCH" || code === "EINVAL") return fallback;
+    if (code === "ENOENT" || code === "ENOTDIR" || code === "ESRCH" || code === "EINVAL") return fallback;
     throw error;
   }
 }
