@@ -146,7 +146,7 @@ describe("ADD", () => {
   it("gives wanted addresses, and refuses those that it can't", async () => {
     const wants = (ip: string) => world.config({ runtimeConfig: { ips: [ip] } });
     const added = await world.must({ command: "ADD", id: "a", netns: "a", config: wants("10.66.9.9/16") });
-    expect(added["ips"]).toMatchObject([{ address: "10.66.9.9/16" }]);
+    expect(added.ips).toMatchObject([{ address: "10.66.9.9/16" }]);
     const call = (ip: string) => world.call({ command: "ADD", id: "b", netns: "b", config: wants(ip) });
     expect((await call("10.66.9.9")).json).toMatchObject({
       code: 101,
@@ -161,7 +161,7 @@ describe("ADD", () => {
       config: world.config(),
       args: "IP=10.66.7.7",
     });
-    expect((await args).json["ips"]).toMatchObject([{ address: "10.66.7.7/16" }]);
+    expect((await args).json.ips).toMatchObject([{ address: "10.66.7.7/16" }]);
     await world.must({ command: "DEL", id: "a", config: world.config() });
     await world.must({ command: "DEL", id: "b", config: world.config() });
   });

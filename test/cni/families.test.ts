@@ -36,7 +36,7 @@ async function fetches(url: string, from?: string): Promise<boolean> {
 
 /** The pod's address of the family, as ADD's result has it. */
 function addressOf(added: Json, family: 4 | 6): string {
-  const ips = added["ips"] as readonly { readonly address: string }[];
+  const ips = added.ips as readonly { readonly address: string }[];
   const found = ips.find((ip) => ip.address.includes(":") === (family === 6));
   if (found === undefined) throw new Error(`no IPv${family} address in ${JSON.stringify(added)}`);
   return found.address.replace(/\/.*/, "");
@@ -48,7 +48,7 @@ const python = (netns: string, script: string) =>
 describe("dual stack", () => {
   it("carries IPv6 at once, without duplicate detection", async () => {
     const added = await world.must({ command: "ADD", id: "a", netns: "a", config: dual() });
-    expect(added["ips"]).toEqual([
+    expect(added.ips).toEqual([
       { interface: 2, address: "10.66.0.2/16", gateway: "10.66.0.1" },
       { interface: 2, address: "fd66::2/64", gateway: "fd66::1" },
     ]);
@@ -103,7 +103,7 @@ describe("dual stack", () => {
     };
     const config = dual({ ipam, bridge: "br6" });
     const added = await world.must({ command: "ADD", id: "a", netns: "a", config });
-    expect(added["ips"]).toMatchObject([{ address: "fd67::2/120", gateway: "fd67::1" }]);
+    expect(added.ips).toMatchObject([{ address: "fd67::2/120", gateway: "fd67::1" }]);
     await world.must({ command: "ADD", id: "b", netns: "b", config });
     await world.must({ command: "DEL", id: "b", netns: "b", config });
     await world.must({ command: "DEL", id: "a", netns: "a", config });

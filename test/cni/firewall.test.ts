@@ -34,7 +34,7 @@ function network(name: "one" | "two", more: Json = {}): Json {
 
 async function add(id: string, config: Json): Promise<string> {
   const added = await world.must({ command: "ADD", id, netns: id, config });
-  const [ip] = added["ips"] as readonly { readonly address: string }[];
+  const [ip] = added.ips as readonly { readonly address: string }[];
   return ip?.address.replace(/\/.*/, "") ?? "";
 }
 

@@ -25,6 +25,8 @@ export interface CallSpec {
   readonly alone?: boolean;
   readonly env?: Readonly<Record<string, string>>;
   readonly plugin?: string;
+  /** SIGKILL to the launcher after this time; a call that ended by it has code 128. */
+  readonly killAfterMs?: number;
 }
 
 export interface CallOutcome extends Outcome {
@@ -36,6 +38,42 @@ function ended(child: ChildProcess): Promise<void> {
   return new Promise((resolve) => {
     if (child.exitCode !== null || child.signalCode !== null) resolve();
     else child.once("exit", () => resolve());
+  });
+}
+
+function parsed({ stdout, code }: Outcome): Json {
+  if (stdout.trim() === "") return {};
+  try {
+    return JSON.parse(stdout) as Json;
+  } catch (error) {
+    // A call that was killed may have printed half of its answer.
+    if (code !== 0) return {};
+    throw error;
+  }
+}
+
+/** nsenter becomes the program that it starts, so the signal goes to that. */
+function killed(
+  file: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  input: string,
+  afterMs: number,
+): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(file, args, { env, stdio: ["pipe", "pipe", "pipe"] });
+    let stdout = "";
+    child.stdout.on("data", (chunk: Buffer) => {
+      stdout += chunk.toString();
+    });
+    child.stdin.on("error", () => undefined);
+    child.stdin.end(input);
+    const timer = setTimeout(() => child.kill("SIGKILL"), afterMs);
+    child.on("error", reject);
+    child.on("close", (code) => {
+      clearTimeout(timer);
+      resolve({ code: code ?? 128, stdout, stderr: "" });
+    });
   });
 }
 
@@ -133,7 +171,7 @@ export class World {
     const netns =
       spec.netns === undefined || spec.netns.includes("/") ? (spec.netns ?? "") : `/run/netns/${spec.netns}`;
     const env = {
-      PATH: process.env["PATH"] ?? "",
+      PATH: process.env.PATH ?? "",
       CNI_COMMAND: spec.command,
       CNI_PATH: "/usr/lib/cni",
       BERTH_CNI_SOCKET: spec.alone === true ? "/nonexistent" : this.socket,
@@ -144,10 +182,11 @@ export class World {
       ...spec.env,
     };
     const input = typeof spec.config === "string" ? spec.config : JSON.stringify(spec.config);
-    const outcome = await outcomeOf("nsenter", this.#enter([spec.plugin ?? executable]), { env, input });
-    let json: Readonly<Record<string, unknown>> = {};
-    if (outcome.stdout.trim() !== "") json = JSON.parse(outcome.stdout) as Readonly<Record<string, unknown>>;
-    return { ...outcome, json };
+    const command = this.#enter([spec.plugin ?? executable]);
+    const outcome = await (spec.killAfterMs === undefined
+      ? outcomeOf("nsenter", command, { env, input })
+      : killed("nsenter", command, env, input, spec.killAfterMs));
+    return { ...outcome, json: parsed(outcome) };
   }
 
   /** The call has to succeed. */
@@ -183,7 +222,7 @@ export class World {
     let found: string[] = [];
     for (let attempt = 0; attempt < 40; attempt++) {
       found = [
-        ...(await this.#links()),
+        ...(await this.links()),
         ...(await this.leases(network)).map((name) => `lease ${name}`),
         ...(await this.hostPorts()).map((element) => `host port ${element}`),
       ];
@@ -193,7 +232,7 @@ export class World {
     return found;
   }
 
-  async #links(): Promise<readonly string[]> {
+  async links(): Promise<readonly string[]> {
     const links = JSON.parse(await this.run("ip", "-j", "-d", "link")) as readonly {
       readonly ifname: string;
       readonly linkinfo?: { readonly info_kind?: string };
@@ -213,7 +252,7 @@ export class World {
     if (code !== 0) return [];
     const { nftables } = JSON.parse(stdout) as { readonly nftables: readonly Json[] };
     return nftables.flatMap((entry) => {
-      const map = entry["map"] as { readonly elem?: readonly unknown[] } | undefined;
+      const map = entry.map as { readonly elem?: readonly unknown[] } | undefined;
       return (map?.elem ?? []).map((element) => JSON.stringify(element));
     });
   }

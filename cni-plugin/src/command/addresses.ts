@@ -1,13 +1,16 @@
 import { readFile } from "node:fs/promises";
 import type { LeaseOwner, LeaseProof } from "../ipam/lease-store.ts";
+import type { Allocation, Pool } from "../ipam/pool.ts";
 import { hostLinkName, networkKey } from "../link/names.ts";
 import type { Address, Prefix } from "../spec/address.ts";
 import { formatAddress, formatPrefix, parseAddress, parsePrefix } from "../spec/address.ts";
 import type { NetConfig } from "../spec/config.ts";
+import { CniError, codes } from "../spec/errors.ts";
 import type { BuiltInIpam } from "../spec/ipam-config.ts";
 import type { Dns, ResultRoute } from "../spec/result.ts";
 import { parseResult } from "../spec/result.ts";
 import type { Context, Request } from "./context.ts";
+import { sweepLeases } from "./sweep.ts";
 import type { Undo } from "./undo.ts";
 
 export interface PodAddress {
@@ -60,6 +63,29 @@ export function parseResolvConf(text: string): Dns {
   };
 }
 
+/** An ADD that takes so long is dead: its lease is of no use to anyone. */
+const oldEnoughMs = 120_000;
+
+/** Before saying that no address is left, those are freed that nobody has any more. */
+async function allocateOrSweep(
+  context: Context,
+  request: Request,
+  pool: Pool,
+  ipam: BuiltInIpam,
+  proof: LeaseProof,
+): Promise<readonly Allocation[]> {
+  const owner = ownerOf(request);
+  try {
+    return await pool.allocate(ipam, owner, proof);
+  } catch (error) {
+    if (!(error instanceof CniError) || error.code !== codes.addressesExhausted) throw error;
+    const freed = await sweepLeases(context, pool, request.config.bridge, oldEnoughMs);
+    if (freed.length === 0) throw error;
+    context.warn("freed addresses that nobody has", { network: request.config.name, freed });
+    return pool.allocate(ipam, owner, proof);
+  }
+}
+
 /** Addresses out of our own ranges. */
 export async function allocate(
   context: Context,
@@ -70,7 +96,7 @@ export async function allocate(
 ): Promise<Assignment> {
   const pool = await context.pool(ipam.dataDir, request.config.name);
   const owner = ownerOf(request);
-  const given = await pool.allocate(ipam, owner, proof);
+  const given = await allocateOrSweep(context, request, pool, ipam, proof);
   for (const { address } of given) {
     undo.push(`free ${formatAddress(address)}`, () => pool.release(address, owner));
   }

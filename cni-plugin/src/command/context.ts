@@ -28,6 +28,8 @@ export interface Context {
     env: Readonly<Record<string, string>>,
     config: NetConfig,
   ): Promise<unknown>;
+  /** Has leftovers of this network freed now and then. */
+  watch(config: NetConfig): void;
   warn(message: string, fields?: object): void;
 }
 

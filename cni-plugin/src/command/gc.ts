@@ -62,7 +62,7 @@ export async function gc(context: Context, request: Request): Promise<void> {
     if (ipam?.kind === "built-in") {
       if (valid !== undefined) await attempt(() => collectLeases(context, request, ipam, valid));
       await attempt(async () => {
-        await sweepLeases(context, await context.pool(ipam.dataDir, config.name), config.bridge);
+        await sweepLeases(context, await context.pool(ipam.dataDir, config.name), config.bridge, 0);
       });
     }
     await attempt(() => sweepShapers(context));

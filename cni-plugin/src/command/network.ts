@@ -37,6 +37,7 @@ async function prepare(
   gateways: readonly Prefix[],
   subnets: readonly Prefix[],
 ): Promise<NetworkReady> {
+  context.watch(config);
   const table = ensureTable(context, config, subnets);
   const bridge = await ensureBridge(context.host, {
     name: config.bridge,

@@ -6,17 +6,20 @@ import { linkOfOwner } from "../nft/host-ports.ts";
 import { formatAddress } from "../spec/address.ts";
 import type { Context } from "./context.ts";
 
-/** Why a lease means nothing any more; undefined while it may. For callers that hold the network's lock alone. */
+/** Why a lease means nothing any more; undefined while it may. */
 async function deathOf(
   context: Context,
   lease: Lease,
   links: ReadonlySet<string>,
+  oldEnough: number,
 ): Promise<string | undefined> {
+  if (lease.proof !== undefined && lease.proof.boot !== context.boot) return "of an earlier boot";
+  // An ADD under way has its lease before its link.
+  if (Date.now() - lease.modifiedMs < oldEnough) return undefined;
   if (lease.owner === undefined) return "empty or torn file";
   const { proof } = lease;
   // Another program's lease: only its own DEL or a GC with a list can tell.
   if (proof === undefined) return undefined;
-  if (proof.boot !== context.boot) return "of an earlier boot";
   if (proof.hostLink !== "") return links.has(proof.hostLink) ? undefined : `${proof.hostLink} is gone`;
   const inode = await stat(proof.netns, { bigint: true }).then(
     (found) => String(found.ino),
@@ -25,14 +28,22 @@ async function deathOf(
   return inode === proof.netnsInode ? undefined : `${proof.netns} is gone`;
 }
 
-/** Frees addresses of the bridge's pods that a crash, a reboot or a lost DEL has left. Returns what was freed. */
-export async function sweepLeases(context: Context, pool: Pool, bridge: string): Promise<readonly string[]> {
+/**
+ * Frees addresses of the bridge's pods that a crash, a reboot or a lost DEL has left. Returns what was freed.
+ * @param oldEnough milliseconds; 0 for a caller that has the network's lock alone, so that no ADD is under way.
+ */
+export async function sweepLeases(
+  context: Context,
+  pool: Pool,
+  bridge: string,
+  oldEnough: number,
+): Promise<readonly string[]> {
   const leases = await pool.store.list();
   const links = new Set((await context.host.listLinks()).map((link) => link.name));
   const freed: string[] = [];
   for (const lease of leases) {
     if (lease.proof !== undefined && lease.proof.bridge !== bridge) continue;
-    const death = await deathOf(context, lease, links);
+    const death = await deathOf(context, lease, links, oldEnough);
     if (death === undefined) continue;
     await pool.reap(lease.address, lease.owner);
     freed.push(`${formatAddress(lease.address)} (${death})`);

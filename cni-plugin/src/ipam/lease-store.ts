@@ -1,9 +1,10 @@
 import { constants } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, unlink, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, stat, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { linkOpenFile, readAttribute, trySetAttribute } from "../kernel/libc.ts";
 import type { Address } from "../spec/address.ts";
 import { formatAddress, tryParseAddress } from "../spec/address.ts";
+import { isContainerId } from "../spec/env.ts";
 
 /** Who has an address: the reference plugin's file content is these two, with CR LF between them. */
 export interface LeaseOwner {
@@ -29,6 +30,7 @@ export interface Lease {
   readonly owner: LeaseOwner | undefined;
   /** undefined: another program's, or a filesystem without attributes. */
   readonly proof: LeaseProof | undefined;
+  readonly modifiedMs: number;
 }
 
 const attributeName = "user.berth.lease";
@@ -40,7 +42,8 @@ function contentOf(owner: LeaseOwner): string {
 /** Releases of the reference plugin before 0.8 wrote the id alone. */
 function parseContent(text: string): LeaseOwner | undefined {
   const [containerId, ifName] = text.trim().split("\r\n");
-  return containerId === undefined || containerId === "" ? undefined : { containerId, ifName: ifName ?? "" };
+  if (containerId === undefined || !isContainerId(containerId)) return undefined;
+  return { containerId, ifName: ifName ?? "" };
 }
 
 function parseProof(text: string | undefined): LeaseProof | undefined {
@@ -128,8 +131,9 @@ export class LeaseStore {
   async read(address: Address): Promise<Lease | undefined> {
     const path = this.#path(address);
     try {
-      const text = await readFile(path, "utf8");
-      return { address, owner: parseContent(text), proof: parseProof(readAttribute(path, attributeName)) };
+      const [text, { mtimeMs: modifiedMs }] = await Promise.all([readFile(path, "utf8"), stat(path)]);
+      const proof = parseProof(readAttribute(path, attributeName));
+      return { address, owner: parseContent(text), proof, modifiedMs };
     } catch (error) {
       if (isMissing(error)) return undefined;
       throw error;

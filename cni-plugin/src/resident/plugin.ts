@@ -12,6 +12,7 @@ import { UnlinkQueue } from "../link/unlink.ts";
 import { Table } from "../nft/table.ts";
 import type { Plugin, PluginOptions, PluginOutcome, PluginServer } from "./handle.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
+import { Reaper } from "./reaper.ts";
 import { serveLauncher } from "./serve.ts";
 
 export const defaultRunDir = "/run/berth/cni";
@@ -23,7 +24,7 @@ interface Resources {
   readonly pools: ReadonlyMap<string, Promise<Pool>>;
 }
 
-async function openResources(options: PluginOptions): Promise<Resources> {
+async function openResources(options: PluginOptions, reaper: Reaper): Promise<Resources> {
   const resident = options.resident ?? true;
   const runDir = options.runDir ?? defaultRunDir;
   const host = new Host();
@@ -65,6 +66,7 @@ async function openResources(options: PluginOptions): Promise<Resources> {
     lockNetwork: (key, mode) => gate(`network-${networkTag(key)}.lock`).acquire(mode),
     lockTable: () => gate("table.lock").acquire("exclusive"),
     delegate,
+    watch: (config) => (resident ? reaper.watch(config) : undefined),
     warn,
   };
   return { context, host, unlink, pools };
@@ -88,9 +90,10 @@ export function createPlugin(options: PluginOptions = {}): Plugin {
   const queue = new KeyedQueue();
   const running = new Set<Promise<unknown>>();
   const servers = new Set<PluginServer>();
+  const reaper: Reaper = new Reaper(() => context());
   const context = async (): Promise<Context> => {
     if (resources === undefined) {
-      resources = openResources(options);
+      resources = openResources(options, reaper);
       resources.catch(() => {
         resources = undefined;
       });
@@ -116,6 +119,7 @@ export function createPlugin(options: PluginOptions = {}): Plugin {
       return server;
     },
     close: async () => {
+      reaper.close();
       for (const server of servers) await server.close();
       await Promise.allSettled(running);
       const open = resources;

@@ -40,8 +40,12 @@ function parseCommand(env: PluginEnv): Command {
   return command;
 }
 
+export function isContainerId(id: string): boolean {
+  return /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(id);
+}
+
 function checkContainerId(id: string): void {
-  if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(id)) {
+  if (!isContainerId(id)) {
     throw invalid(
       `CNI_CONTAINERID "${id}" must begin with a letter or digit and have only these, "_", "." and "-"`,
     );

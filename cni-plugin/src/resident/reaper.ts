@@ -1,0 +1,63 @@
+import type { Context } from "../command/context.ts";
+import { sweepHostPorts, sweepLeases, sweepShapers } from "../command/sweep.ts";
+import { networkKey, networkTag } from "../link/names.ts";
+import type { NetConfig } from "../spec/config.ts";
+
+const firstMs = 2_000;
+const everyMs = 5 * 60_000;
+
+/**
+ * Frees what crashes, reboots and lost calls have left, without being asked: not every runtime has garbage collection.
+ * Knows the networks that it has seen an ADD of.
+ */
+export class Reaper {
+  readonly #context: () => Promise<Context>;
+  readonly #timers = new Map<string, NodeJS.Timeout>();
+  #closed = false;
+
+  constructor(context: () => Promise<Context>) {
+    this.#context = context;
+  }
+
+  /** Looks after this network from now on. */
+  watch(config: NetConfig): void {
+    const tag = networkTag(networkKey(config));
+    if (this.#timers.has(tag) || this.#closed) return;
+    this.#schedule(tag, config, firstMs);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+  }
+
+  #schedule(tag: string, config: NetConfig, wait: number): void {
+    if (this.#closed) return;
+    const timer = setTimeout(() => {
+      void this.#sweep(config).finally(() => this.#schedule(tag, config, everyMs));
+    }, wait);
+    this.#timers.set(tag, timer.unref());
+  }
+
+  async #sweep(config: NetConfig): Promise<void> {
+    const context = await this.#context();
+    try {
+      const lock = await context.lockNetwork(networkKey(config), "exclusive");
+      try {
+        const { ipam } = config;
+        if (ipam?.kind === "built-in") {
+          const pool = await context.pool(ipam.dataDir, config.name);
+          const freed = await sweepLeases(context, pool, config.bridge, 0);
+          if (freed.length > 0)
+            context.warn("freed addresses that nobody has", { network: config.name, freed });
+        }
+        await sweepShapers(context);
+        await sweepHostPorts(context);
+      } finally {
+        await lock.release();
+      }
+    } catch (error) {
+      context.warn("looking for leftovers failed", { network: config.name, error: String(error) });
+    }
+  }
+}
