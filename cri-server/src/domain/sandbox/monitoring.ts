@@ -37,7 +37,12 @@ export async function loseMonitor(deps: Deps, pod: PodEntry): Promise<void> {
   if (status.phase === "removing" || status.phase === "creating") {
     return;
   }
-  deps.log.error({ sandbox: id }, "the pod's monitor is gone; its processes are killed");
+  if (status.phase === "ready") {
+    deps.log.error({ sandbox: id }, "the pod's monitor is gone; its processes are killed");
+  } else {
+    // The kubelet ends what is left in the cgroup of a stopped pod, PID 1 of a shared PID namespace too.
+    deps.log.info({ sandbox: id }, "a stopped pod's monitor has ended");
+  }
   for (const entry of pod.containers.values()) {
     const { phase } = entry.container.status;
     if (phase !== "running" && phase !== "created") {

@@ -1,9 +1,10 @@
+import { orAborted } from "../../lib/keyed-mutex.ts";
 import { cleanUpContainer, markRemoving } from "../container/remove.ts";
 import type { LifecycleDeps } from "../deps.ts";
 import type { PodEntry } from "../objects.ts";
 import { removeCgroupParent } from "./cgroup-parent.ts";
 import { initCgroupPath } from "./run.ts";
-import { detachNetwork, killContainers } from "./stop.ts";
+import { detachNetwork, finishStop, hasHostPorts, killContainers } from "./stop.ts";
 import { nextSandboxStatus } from "./transition.ts";
 
 type Deps = Pick<
@@ -19,6 +20,7 @@ type Deps = Pick<
   | "objects"
   | "failpoint"
   | "locks"
+  | "log"
 >;
 
 /**
@@ -30,6 +32,9 @@ export async function removeSandbox(deps: Deps, pod: PodEntry, signal?: AbortSig
     return;
   }
   await killContainers(pod, signal);
+  if (pod.sandbox.status.phase === "ready") {
+    deps.events.publish("stopped", pod.sandbox.id, pod);
+  }
   pod.sandbox = {
     ...pod.sandbox,
     status: nextSandboxStatus(pod.sandbox.status, { kind: "remove" }),
@@ -43,6 +48,9 @@ export async function removeSandbox(deps: Deps, pod: PodEntry, signal?: AbortSig
   ]);
   deps.events.publish("deleted", pod.sandbox.id, pod);
   void cleanUpSandbox(deps, pod);
+  if (hasHostPorts(pod)) {
+    await orAborted(finishStop(deps, pod), signal);
+  }
 }
 
 /** Frees everything that a pod has, until it has worked. Resolves when nothing is left. */

@@ -20,6 +20,9 @@ export async function stopSandbox(deps: Deps, pod: PodEntry, signal?: AbortSigna
   }
   pod.sandbox = { ...pod.sandbox, status: nextSandboxStatus(status, { kind: "stop" }) };
   await Promise.all([deps.store.putSandbox(pod.sandbox), killContainers(pod, signal)]);
+  if (status.phase === "ready") {
+    deps.events.publish("stopped", pod.sandbox.id, pod);
+  }
   const detached = finishStop(deps, pod);
   if (hasHostPorts(pod)) {
     // The next pod may ask for the same host port as soon as this one has been stopped.
@@ -27,7 +30,8 @@ export async function stopSandbox(deps: Deps, pod: PodEntry, signal?: AbortSigna
   }
 }
 
-function hasHostPorts(pod: PodEntry): boolean {
+/** Whether others may be waiting for what this pod's network holds. */
+export function hasHostPorts(pod: PodEntry): boolean {
   return pod.sandbox.config.portMappings.some((mapping) => mapping.hostPort !== 0);
 }
 
@@ -56,7 +60,6 @@ export function finishStop(deps: Deps, pod: PodEntry): Promise<void> {
     }
     pod.sandbox = { ...pod.sandbox, status: nextSandboxStatus(pod.sandbox.status, { kind: "stopped" }) };
     await deps.store.putSandbox(pod.sandbox);
-    deps.events.publish("stopped", id, pod);
   });
 }
 

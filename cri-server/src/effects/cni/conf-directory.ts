@@ -1,6 +1,6 @@
 import { type FSWatcher, watch } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
-import { dirname, extname, join } from "node:path";
+import { basename, dirname, extname, join } from "node:path";
 import type { ConfigDirectory, ConfigFile } from "../../ports/cni.ts";
 import type { Logger } from "../../ports/logger.ts";
 
@@ -106,7 +106,12 @@ class ConfDirectory implements ConfigDirectory {
 
   #add(target: string): void {
     try {
-      const watcher = watch(target, { persistent: false }, () => this.#changed());
+      const watcher = watch(target, { persistent: false }, (_event, name) => {
+        // The parent is watched only for the directory itself; other files there (our own log, say) change all the time.
+        if (target !== dirname(this.path) || name === null || name === basename(this.path)) {
+          this.#changed();
+        }
+      });
       watcher.on("error", (error) => {
         this.#log.debug({ err: error, path: target }, "watch ended");
         watcher.close();
