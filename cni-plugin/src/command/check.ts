@@ -6,12 +6,20 @@ import { decodeAddress, decodeRoute, dumpAddresses, dumpRoutes, getLinkByName } 
 import { hostPortElements, linkOfOwner } from "../nft/host-ports.ts";
 import { addressBytes, formatPrefix, networkOf, parsePrefix } from "../spec/address.ts";
 import { CniError, codes } from "../spec/errors.ts";
-import type { Result } from "../spec/result.ts";
+import type { Result, ResultIp } from "../spec/result.ts";
 import { ownerOf } from "./addresses.ts";
 import type { Context, Request } from "./context.ts";
 
 function failed(message: string): CniError {
   return new CniError(codes.checkFailed, message);
+}
+
+/** The addresses of this attachment's interface; later plugins of the chain may have added others. */
+function ownIps(request: Request, result: Result): readonly ResultIp[] {
+  return result.ips.filter((ip) => {
+    const target = ip.interface === undefined ? undefined : result.interfaces[ip.interface];
+    return target === undefined || target.name === request.call.ifName;
+  });
 }
 
 async function checkHostSide(context: Context, request: Request): Promise<void> {
@@ -64,9 +72,7 @@ async function checkAddresses(
       .filter((entry) => entry.index === link.index)
       .map((entry) => formatPrefix(entry.prefix)),
   );
-  for (const ip of result.ips) {
-    const target = ip.interface === undefined ? undefined : result.interfaces[ip.interface];
-    if (target !== undefined && target.name !== request.call.ifName) continue;
+  for (const ip of ownIps(request, result)) {
     const wanted = formatPrefix(parsePrefix(ip.address, "prevResult.ips"));
     if (!present.has(wanted)) throw failed(`${request.call.ifName} has lost its address ${wanted}`);
   }
@@ -108,7 +114,7 @@ async function checkLeases(context: Context, request: Request, result: Result): 
   }
   const pool = await context.pool(ipam.dataDir, request.config.name);
   const owner = ownerOf(request);
-  for (const ip of result.ips) {
+  for (const ip of ownIps(request, result)) {
     const { address } = parsePrefix(ip.address, "prevResult.ips");
     if (!ipam.sets.flat().some((range) => range.subnet.address.family === address.family)) continue;
     const lease = await pool.store.read(address);
@@ -119,7 +125,7 @@ async function checkLeases(context: Context, request: Request, result: Result): 
 async function checkPorts(context: Context, request: Request, result: Result): Promise<void> {
   const mappings = request.config.runtime.portMappings ?? [];
   if (mappings.length === 0) return;
-  const addresses = result.ips.map((ip) => parsePrefix(ip.address, "prevResult.ips").address);
+  const addresses = ownIps(request, result).map((ip) => parsePrefix(ip.address, "prevResult.ips").address);
   const link = hostLinkName(networkKey(request.config), request.call.containerId, request.call.ifName);
   const wanted = hostPortElements(mappings, addresses, "");
   const present = await context.table.find(wanted);
