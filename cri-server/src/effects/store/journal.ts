@@ -16,14 +16,16 @@ export interface JournalContent {
 }
 
 /** Room made ahead of the writing, so that a flush changes no file size. */
-const growBytes = 512 * 1024;
-/** Kept free for removals, which have to work on a full disk. */
-const reserveBytes = 32 * 1024;
+const growBytes = 1024 * 1024;
+/** Kept free for what ends things, which has to work on a full disk. */
+const reserveBytes = 256 * 1024;
 /** Rewritten when it is longer than this and than four times what lives in it. */
-const compactBytes = 1024 * 1024;
+const compactBytes = 8 * 1024 * 1024;
 
 interface Waiting {
   readonly change: Change;
+  /** A removal, or a step towards one: may use the reserve. */
+  readonly frees: boolean;
   readonly done: () => void;
   readonly failed: (error: unknown) => void;
 }
@@ -42,6 +44,7 @@ export class Journal {
   #liveBytes = 0;
   #waiting: Waiting[] = [];
   #flushing: Promise<void> | undefined;
+  #growing: Promise<void> | undefined;
   /** After a failed write nobody knows what the file holds: only a rewrite makes it trustworthy again. */
   #broken = false;
 
@@ -68,12 +71,13 @@ export class Journal {
     return { entries: new Map(this.#live), damaged: scan.damaged };
   }
 
-  put(key: string, payload: Buffer): Promise<void> {
-    return this.#add({ key, payload });
+  /** `frees`: a step towards a removal, which has to work on a full disk too. */
+  put(key: string, payload: Buffer, frees = false): Promise<void> {
+    return this.#add({ key, payload }, frees);
   }
 
   delete(key: string): Promise<void> {
-    return this.#add({ key, payload: undefined });
+    return this.#add({ key, payload: undefined }, true);
   }
 
   /** Resolves when everything added so far is flushed and the file is closed. */
@@ -81,13 +85,14 @@ export class Journal {
     while (this.#flushing !== undefined) {
       await this.#flushing;
     }
+    await this.#growing?.catch(() => undefined);
     await this.#file?.close();
     this.#file = undefined;
   }
 
-  #add(change: Change): Promise<void> {
+  #add(change: Change, frees: boolean): Promise<void> {
     const settled = Promise.withResolvers<void>();
-    this.#waiting.push({ change, done: settled.resolve, failed: settled.reject });
+    this.#waiting.push({ change, frees, done: settled.resolve, failed: settled.reject });
     this.#flushing ??= this.#flushAll();
     return settled.promise;
   }
@@ -99,55 +104,108 @@ export class Journal {
       const batch = this.#waiting;
       this.#waiting = [];
       try {
-        await this.#flush(batch.map((waiting) => waiting.change));
+        await this.#flush(
+          batch.map((waiting) => waiting.change),
+          batch.every((waiting) => waiting.frees),
+        );
         for (const waiting of batch) {
           waiting.done();
         }
       } catch (error) {
-        this.#broken = true;
-        for (const waiting of batch) {
-          waiting.failed(error);
-        }
+        this.#fail(batch, error);
       }
     }
     // In the same turn as the check above: a change added after it finds that it has to start a flush.
     this.#flushing = undefined;
   }
 
-  async #flush(changes: readonly Change[]): Promise<void> {
+  /** On a full disk what frees can still be written, so that part of a batch gets a flush of its own. */
+  #fail(batch: readonly Waiting[], error: unknown): void {
+    const freeing = batch.filter((waiting) => waiting.frees);
+    const others = batch.filter((waiting) => !waiting.frees);
+    for (const waiting of others.length > 0 ? others : freeing) {
+      waiting.failed(error);
+    }
+    if (others.length > 0) {
+      this.#waiting.unshift(...freeing);
+    }
+  }
+
+  async #flush(changes: readonly Change[], frees: boolean): Promise<void> {
     const frames = changes.map((change) => encodeFrame(change.payload ?? this.#removal(change.key)));
     const bytes = Buffer.concat(frames);
-    const isDue = this.#end > compactBytes && this.#end > 4 * this.#liveBytes;
-    if (this.#broken || isDue) {
+    if (this.#broken) {
       await this.#rewrite(changes);
       return;
     }
-    const onlyRemoves = changes.every((change) => change.payload === undefined);
-    await this.#makeRoom(bytes.length, onlyRemoves);
-    const file = this.#opened();
-    await writeAll(file, bytes, this.#end);
-    await file.datasync();
-    this.#end += bytes.length;
+    if (await this.#compacts(changes)) {
+      return;
+    }
+    await this.#makeRoom(bytes.length, frees);
+    await this.#append(bytes);
     for (const change of changes) {
       this.#apply(change);
     }
   }
 
-  /** Extends the file ahead of need. A removal may use the reserve when the disk is full. */
-  async #makeRoom(length: number, onlyRemoves: boolean): Promise<void> {
-    if (this.#end + length + reserveBytes <= this.#capacity) {
-      return;
+  /** Rewrites the file when it is due. On a full disk that fails, and the changes are appended as before. */
+  async #compacts(changes: readonly Change[]): Promise<boolean> {
+    if (this.#end <= compactBytes || this.#end <= 4 * this.#liveBytes) {
+      return false;
     }
-    const wanted = this.#end + length + growBytes;
+    try {
+      await this.#rewrite(changes);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  async #append(bytes: Buffer): Promise<void> {
     const file = this.#opened();
     try {
-      await writeAll(file, Buffer.alloc(wanted - this.#capacity), this.#capacity);
-      await file.sync();
-      this.#capacity = wanted;
+      await writeAll(file, bytes, this.#end);
+      await file.datasync();
     } catch (error) {
-      if (!onlyRemoves || this.#end + length > this.#capacity) {
+      this.#broken = true;
+      throw error;
+    }
+    this.#end += bytes.length;
+  }
+
+  /** Waits for room only when there is none: more is made behind the flushes, while half of it is still there. */
+  async #makeRoom(length: number, frees: boolean): Promise<void> {
+    try {
+      // More than once when the growth that was under way had been meant for less.
+      while (this.#end + length + reserveBytes > this.#capacity) {
+        await this.#grow(length);
+      }
+    } catch (error) {
+      if (!frees || this.#end + length > this.#capacity) {
         throw error;
       }
+    }
+    if (this.#end + growBytes / 2 > this.#capacity) {
+      // A failure shows again, and is reported, when the room is needed.
+      this.#grow(length).catch(() => undefined);
+    }
+  }
+
+  /** Extends the file by zeros that are on disk, so that later flushes need not write its size. */
+  #grow(length: number): Promise<void> {
+    this.#growing ??= this.#extend(this.#opened(), this.#capacity, this.#end + length + growBytes).finally(
+      () => {
+        this.#growing = undefined;
+      },
+    );
+    return this.#growing;
+  }
+
+  async #extend(file: FileHandle, from: number, to: number): Promise<void> {
+    await writeAll(file, Buffer.alloc(to - from), from);
+    await file.sync();
+    if (file === this.#file) {
+      this.#capacity = to;
     }
   }
 
@@ -171,8 +229,10 @@ export class Journal {
       await rm(temporary, { force: true });
       throw error;
     }
-    await this.#file?.close();
+    const old = this.#file;
     this.#file = file;
+    await this.#growing?.catch(() => undefined);
+    await old?.close();
     this.#end = content.length;
     this.#capacity = capacity;
     this.#broken = false;

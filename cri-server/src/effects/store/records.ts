@@ -27,13 +27,27 @@ export async function openRecords(root: string, log: Logger): Promise<RecordStor
   const journal = new Journal(join(root, "journal"), removalOf);
   return {
     load: () => loadRecords(journal, log),
-    putSandbox: (sandbox) => journal.put(keyOf("sandbox", sandbox.id), payloadOf("sandbox", sandbox)),
+    putSandbox: (sandbox) =>
+      journal.put(
+        keyOf("sandbox", sandbox.id),
+        payloadOf("sandbox", sandbox),
+        isEnding(sandbox.status.phase),
+      ),
     deleteSandbox: (id) => journal.delete(keyOf("sandbox", id)),
     putContainer: (container) =>
-      journal.put(keyOf("container", container.id), payloadOf("container", container)),
+      journal.put(
+        keyOf("container", container.id),
+        payloadOf("container", container),
+        isEnding(container.status.phase),
+      ),
     deleteContainer: (id) => journal.delete(keyOf("container", id)),
     close: () => journal.close(),
   };
+}
+
+/** Phases on the way to a removal: what makes room must not need room. */
+function isEnding(phase: Sandbox["status"]["phase"] | Container["status"]["phase"]): boolean {
+  return ["exited", "stopping", "notready", "removing"].includes(phase);
 }
 
 async function loadRecords(journal: Journal, log: Logger): Promise<StoredState> {
