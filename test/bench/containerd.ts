@@ -9,7 +9,7 @@ import { eventually } from "../lib/eventually.ts";
 import { registryAddress } from "../lib/registry.ts";
 
 /** cgroupfs, overlayfs, the default runtime; without CAP_SYS_RESOURCE it starts no pod unless it may clamp the OOM score. */
-function configuration(dir: string): string {
+function configuration(dir: string, binDir: string): string {
   return `version = 2
 root = "${dir}/root"
 state = "${dir}/state"
@@ -22,7 +22,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   stream_server_address = "127.0.0.1"
   stream_server_port = "0"
 [plugins."io.containerd.grpc.v1.cri".cni]
-  bin_dir = "/usr/lib/cni"
+  bin_dir = "${binDir}"
   conf_dir = "${dir}/cni.d"
 [plugins."io.containerd.grpc.v1.cri".registry]
   config_path = "${dir}/certs.d"
@@ -62,7 +62,11 @@ export class Containerd implements AsyncDisposable {
     this.#process = process;
   }
 
-  static async start(registries: readonly string[]): Promise<Containerd> {
+  /** `network`: another network than the reference plugins', and where its plugins are. */
+  static async start(
+    registries: readonly string[],
+    network?: { readonly conflist: string; readonly binDir: string },
+  ): Promise<Containerd> {
     const dir = await mkdtemp("/tmp/peer-");
     await chmod(dir, 0o711);
     for (const registry of registries) {
@@ -74,8 +78,8 @@ export class Containerd implements AsyncDisposable {
       );
     }
     await mkdir(join(dir, "cni.d"));
-    await writeFile(join(dir, "cni.d/10-peer.conflist"), conflist(dir));
-    await writeFile(join(dir, "config.toml"), configuration(dir));
+    await writeFile(join(dir, "cni.d/10-peer.conflist"), network?.conflist ?? conflist(dir));
+    await writeFile(join(dir, "config.toml"), configuration(dir, network?.binDir ?? "/usr/lib/cni"));
     // Its CNI library keeps results where a machine's own runtime would.
     await mkdir("/var/lib/cni", { recursive: true });
     await run("mount", ["-t", "tmpfs", "tmpfs", "/var/lib/cni"]);

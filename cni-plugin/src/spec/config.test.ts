@@ -98,6 +98,15 @@ describe("parseConfig", () => {
     expect(codeOf(() => parse(more))).toBe(code);
   });
 
+  it("reads keys in any case, as containerd's client prints its structures", () => {
+    const portMappings = [{ HostPort: 80, ContainerPort: 8080, Protocol: "tcp", HostIP: "" }];
+    const { runtime } = parse({
+      runtimeConfig: { portMappings, bandwidth: { IngressRate: 8, EgressRate: 16 } },
+    });
+    expect(runtime.portMappings).toMatchObject([{ hostPort: 80, containerPort: 8080 }]);
+    expect(runtime.bandwidth).toMatchObject({ ingressRate: 8, egressRate: 16 });
+  });
+
   it("refuses what is no JSON object", () => {
     expect(codeOf(() => parseConfig(Buffer.from("{"), none))).toBe(6);
     expect(codeOf(() => parseConfig(Buffer.from("[]"), none))).toBe(6);

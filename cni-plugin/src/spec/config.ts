@@ -95,9 +95,11 @@ function parseIsolation(fields: Fields): Isolation {
   throw new CniError(codes.invalidConfig, `ingressPolicy "${text}" is none of open, same-bridge, isolated`);
 }
 
-function parseAttachments(fields: Fields): readonly Attachment[] | undefined {
-  const list = fields.objects("cni.dev/valid-attachments") ?? fields.objects("cni.dev/attachments");
-  return list?.map((entry) => ({
+/** Null is how Go prints an empty list. A key that is not there is no list at all. */
+function parseAttachments(json: JsonObject, fields: Fields): readonly Attachment[] | undefined {
+  const key = ["cni.dev/valid-attachments", "cni.dev/attachments"].find((name) => name in json);
+  if (key === undefined) return undefined;
+  return (fields.objects(key) ?? []).map((entry) => ({
     containerId: entry.string("containerID") ?? "",
     ifName: entry.string("ifname") ?? "",
   }));
@@ -167,7 +169,7 @@ function parseFields(
     ipam: parseIpam(fields, args, lenient),
     runtime: runtimeOf(fields, lenient),
     prevResult: prevResult === undefined ? undefined : parseResult(prevResult, "prevResult"),
-    validAttachments: parseAttachments(fields),
+    validAttachments: parseAttachments(json, fields),
     raw: json,
   };
 }

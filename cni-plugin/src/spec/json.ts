@@ -24,8 +24,12 @@ export class Fields {
     return this.#prefix === "" ? key : `${this.#prefix}.${key}`;
   }
 
+  /** As Go reads JSON, the language of all other plugins: the exact key, else one that differs in case only. */
   raw(key: string): unknown {
-    return this.#object[key] ?? undefined;
+    if (key in this.#object) return this.#object[key] ?? undefined;
+    const lower = key.toLowerCase();
+    const other = Object.keys(this.#object).find((name) => name.toLowerCase() === lower);
+    return other === undefined ? undefined : (this.#object[other] ?? undefined);
   }
 
   string(key: string): string | undefined {
