@@ -5,6 +5,7 @@ import { manifestTypes, type Platform } from "./domain/image/manifest.ts";
 import { Unpacker } from "./effects/layer/unpacker.ts";
 import { credentialsKey } from "./effects/registry/auth.ts";
 import type { RangePlan } from "./effects/registry/blob-download.ts";
+import { askHelper } from "./effects/registry/credential-helper.ts";
 import { HttpRegistry } from "./effects/registry/registry.ts";
 import { FileImageStore } from "./effects/store/image-store.ts";
 import type { Clock } from "./ports/clock.ts";
@@ -16,7 +17,7 @@ import type { MonitorHost } from "./ports/monitor.ts";
 /** The parts of a server that the image service is made of. */
 export interface ImagesParts {
   readonly config: Pick<Config, "root" | "state" | "nativeDir" | "registry">;
-  readonly host: Pick<MonitorHost, "readImageFiles" | "removeTrees">;
+  readonly host: Pick<MonitorHost, "readImageFiles" | "removeTrees" | "run">;
   readonly clock: Clock;
   readonly log: Logger;
   readonly ranges?: RangePlan;
@@ -38,6 +39,9 @@ export function composeImages({ config, host, clock, log, ranges }: ImagesParts)
     registry: new HttpRegistry({
       certsDir: config.registry.certsDir,
       stallTimeoutSeconds: config.registry.stallTimeoutSeconds,
+      authFile: config.registry.authFile,
+      askHelper: async (name, server) =>
+        await askHelper(async (request) => await host.run(request), name, server),
       manifestTypes: [...manifestTypes.index, ...manifestTypes.image],
       ...(ranges === undefined ? {} : { ranges }),
       log,

@@ -7,6 +7,7 @@ import type { Image } from "../../cri-server/src/model/image.ts";
 import type { ImageAdmin } from "../../cri-server/src/ports/image-admin.ts";
 import type { Images, PullAuth } from "../../cri-server/src/ports/images.ts";
 import type { Logger } from "../../cri-server/src/ports/logger.ts";
+import { outcomeOf } from "./command.ts";
 
 export interface LogLine {
   readonly level: string;
@@ -47,10 +48,28 @@ export class ImageFixture implements AsyncDisposable {
         root: join(this.dir, "root"),
         state: join(this.dir, "run"),
         nativeDir: join(import.meta.dirname, "../../native/build"),
-        registry: { certsDir: this.certsDir, maxConcurrentDownloads: 3, stallTimeoutSeconds, pinned },
+        registry: {
+          certsDir: this.certsDir,
+          authFile: join(this.dir, "auth.json"),
+          maxConcurrentDownloads: 3,
+          stallTimeoutSeconds,
+          pinned,
+        },
       },
       host: {
         readImageFiles: async () => [undefined, undefined],
+        run: async ({ path, args, stdin, env }) => {
+          const { code, stdout, stderr } = await outcomeOf(path, args, {
+            input: stdin.toString(),
+            env: { ...env },
+          });
+          return {
+            exitCode: code,
+            stdout: Buffer.from(stdout),
+            stderr: Buffer.from(stderr),
+            timedOut: false,
+          };
+        },
         removeTrees: async (paths) => {
           for (const path of paths) await rm(path, { recursive: true, force: true });
         },

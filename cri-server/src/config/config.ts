@@ -32,6 +32,8 @@ export interface CniConfig {
 export interface RegistryConfig {
   /** hosts.toml directories as containerd users have them; default /etc/berth/certs.d, else /etc/containerd/certs.d. */
   readonly certsDir: string;
+  /** Credentials of the runtime itself, as docker and podman write them. */
+  readonly authFile: string;
   readonly maxConcurrentDownloads: number;
   readonly stallTimeoutSeconds: number;
   readonly pinned: readonly string[];

@@ -119,6 +119,14 @@ export const options: readonly Option[] = [
   },
   {
     table: "registry",
+    key: "auth_file",
+    flag: "--auth-file",
+    type: "path",
+    fallback: "/etc/berth/auth.json",
+    help: "Credentials of the runtime itself, as `docker login` and `podman login` write them; helpers are asked. For pulls that bring none.",
+  },
+  {
+    table: "registry",
     key: "max_concurrent_downloads",
     flag: "--max-concurrent-downloads",
     type: "count",

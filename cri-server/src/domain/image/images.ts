@@ -49,6 +49,13 @@ export function createImages(deps: ImagesDeps): Images & ImageAdmin {
   return new ImageService(deps);
 }
 
+/** A name, or one with `*` for any characters. */
+function toPattern(text: string): RegExp {
+  const name = text.includes("*") ? text : canonicalName(parseReference(text));
+  const parts = name.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
+  return new RegExp(`^${parts.join(".*")}$`);
+}
+
 class ImageService implements Images, ImageAdmin {
   readonly #deps: ImagesDeps;
   readonly #index: ImageIndex;
@@ -61,9 +68,9 @@ class ImageService implements Images, ImageAdmin {
 
   constructor(deps: ImagesDeps) {
     this.#deps = deps;
-    const pinned = new Set(deps.pinned.map((name) => canonicalName(parseReference(name))));
+    const patterns = deps.pinned.map(toPattern);
     this.#index = new ImageIndex((image) =>
-      [...image.tags, ...image.digests].some((name) => pinned.has(name)),
+      [...image.tags, ...image.digests].some((name) => patterns.some((pattern) => pattern.test(name))),
     );
     this.#pool = new LayerPool(deps);
   }

@@ -5,7 +5,8 @@ import type { ImageReference } from "../../model/image.ts";
 import type { PullAuth } from "../../ports/images.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { Registry, Repository } from "../../ports/registry.ts";
-import { TokenCache } from "./auth.ts";
+import { isAnonymous, TokenCache } from "./auth.ts";
+import { type AskHelper, ownCredentials } from "./auth-file.ts";
 import type { RangePlan } from "./blob-download.ts";
 import { HostClient } from "./host-client.ts";
 import { defaultServer, hostsWithout, parseHosts, type RegistryHost } from "./hosts-toml.ts";
@@ -15,6 +16,9 @@ import { readTls, Transport } from "./transport.ts";
 export interface HttpRegistryOptions {
   readonly certsDir: string;
   readonly stallTimeoutSeconds: number;
+  /** Credentials of the runtime itself; "" none. Used for a pull that brings none. */
+  readonly authFile: string;
+  readonly askHelper: AskHelper;
   readonly manifestTypes: readonly string[];
   readonly ranges?: RangePlan;
   readonly log: Logger;
@@ -30,7 +34,8 @@ export class HttpRegistry implements Registry {
     this.#options = options;
   }
 
-  async repository(reference: ImageReference, auth: PullAuth | undefined): Promise<Repository> {
+  async repository(reference: ImageReference, given: PullAuth | undefined): Promise<Repository> {
+    const auth = isAnonymous(given) ? await this.#own(reference) : given;
     const { stallTimeoutSeconds, manifestTypes, ranges, log } = this.#options;
     const { hosts, directory } = await this.#configured(reference.registry);
     const home = new URL(defaultServer(reference.registry)).host;
@@ -58,6 +63,11 @@ export class HttpRegistry implements Registry {
       log,
       ...(ranges === undefined ? {} : { ranges }),
     });
+  }
+
+  async #own(reference: ImageReference): Promise<PullAuth | undefined> {
+    const { authFile, askHelper } = this.#options;
+    return authFile === "" ? undefined : await ownCredentials(authFile, reference, askHelper);
   }
 
   async #tls(

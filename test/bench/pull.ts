@@ -1,0 +1,136 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Berthd } from "../lib/berthd.ts";
+import { CriClient } from "../lib/cri-client.ts";
+import { registryAddress, startRegistry } from "../lib/registry.ts";
+import { Containerd } from "./containerd.ts";
+
+/**
+ * Pulls a large image of five layers and a small one with Berth and with Debian's containerd, turn by turn, and prints wall
+ * time and CPU time of everything that each of them starts.
+ *
+ *   hack/isolated node test/bench/pull.ts [rounds]
+ */
+const rounds = Number(process.argv[2] ?? 5);
+const large = `${registryAddress}/bench/large:latest`;
+const small = `${registryAddress}/e2e-test-images/busybox:1.29-2`;
+const smallPulls = 20;
+
+/** A group that only counts. */
+class CpuCounter {
+  readonly #dir: string;
+  readonly #v1: boolean;
+
+  constructor(name: string) {
+    this.#v1 = existsSync("/sys/fs/cgroup/cpuacct");
+    const top = this.#v1 ? "/sys/fs/cgroup/cpuacct" : "/sys/fs/cgroup";
+    this.#dir = join(top, process.env.BERTH_TEST_CGROUP ?? "", `bench-${name}`);
+    mkdirSync(this.#dir, { recursive: true });
+  }
+
+  /** What `start` starts is counted, with all that it starts in turn. */
+  async around<T>(start: () => Promise<T>): Promise<T> {
+    const own = join(this.#dir, "..", "cgroup.procs");
+    writeFileSync(join(this.#dir, "cgroup.procs"), String(process.pid));
+    try {
+      return await start();
+    } finally {
+      writeFileSync(own, String(process.pid));
+    }
+  }
+
+  get milliseconds(): number {
+    if (this.#v1) return Number(readFileSync(join(this.#dir, "cpuacct.usage"), "utf8")) / 1e6;
+    return (
+      Number(/usage_usec (\d+)/.exec(readFileSync(join(this.#dir, "cpu.stat"), "utf8"))?.[1] ?? 0) / 1000
+    );
+  }
+
+  remove(): void {
+    rmdirSync(this.#dir);
+  }
+}
+
+interface Subject {
+  readonly name: string;
+  readonly client: CriClient;
+  readonly cpu: CpuCounter;
+  readonly wall: Record<"large" | "small" | "again" | "remove", number[]>;
+  readonly cpuLarge: number[];
+}
+
+function subject(name: string, socket: string, cpu: CpuCounter): Subject {
+  const wall = { large: [], small: [], again: [], remove: [] };
+  return { name, client: new CriClient(socket), cpu, wall, cpuLarge: [] };
+}
+
+async function timed(into: number[], work: () => Promise<unknown>): Promise<void> {
+  const start = performance.now();
+  await work();
+  into.push(performance.now() - start);
+}
+
+async function measure({ client, cpu, wall, cpuLarge }: Subject): Promise<void> {
+  const pull = (image: string) => client.image.pullImage({ image: { image } }, { deadline: 300_000 });
+  const remove = (image: string) => client.image.removeImage({ image: { image } });
+  const before = cpu.milliseconds;
+  await timed(wall.large, () => pull(large));
+  cpuLarge.push(cpu.milliseconds - before);
+  await timed(wall.again, () => pull(large));
+  await timed(wall.remove, () => remove(large));
+  await sleep(1500);
+  for (let n = 0; n < smallPulls; n++) {
+    await timed(wall.small, () => pull(small));
+    await remove(small);
+  }
+  await sleep(1500);
+}
+
+const median = (values: readonly number[]): number =>
+  [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+
+function report(subjects: readonly Subject[]): void {
+  const [own, peer] = subjects;
+  if (own === undefined || peer === undefined) throw new Error("two are compared");
+  console.log(
+    `${"ms, median of the runs".padEnd(34)}${own.name.padStart(12)}${peer.name.padStart(12)}${"ratio".padStart(8)}`,
+  );
+  const rows: [string, (one: Subject) => readonly number[]][] = [
+    ["large image, wall", (one) => one.wall.large],
+    ["large image, CPU of all processes", (one) => one.cpuLarge],
+    ["large image again", (one) => one.wall.again],
+    ["large image, remove", (one) => one.wall.remove],
+    ["2 MB image, wall", (one) => one.wall.small],
+  ];
+  for (const [title, values] of rows) {
+    const [a, b] = [median(values(own)), median(values(peer))];
+    const cell = (value: number) => value.toFixed(1).padStart(12);
+    console.log(`${title.padEnd(34)}${cell(a)}${cell(b)}${(a / b).toFixed(2).padStart(8)}`);
+  }
+}
+
+const registry = await startRegistry();
+try {
+  const probe = await fetch(`http://${registryAddress}/v2/bench/large/manifests/latest`);
+  if (!probe.ok) execFileSync("cribench", ["--push-image", "--pull-image", large], { stdio: "ignore" });
+  const counters = [new CpuCounter("berth"), new CpuCounter("containerd")] as const;
+  {
+    await using berthd = await counters[0].around(() => Berthd.start());
+    await using containerd = await counters[1].around(() => Containerd.start([]));
+    const subjects = [
+      subject("Berth", berthd.socket, counters[0]),
+      subject("containerd", containerd.socket, counters[1]),
+    ];
+    for (let round = 0; round < rounds; round++) {
+      for (const one of round % 2 === 0 ? subjects : [...subjects].reverse()) await measure(one);
+    }
+    report(subjects);
+    for (const one of subjects) one.client.close();
+  }
+  await sleep(500);
+  for (const counter of counters) counter.remove();
+} finally {
+  registry.kill();
+}
