@@ -62,7 +62,7 @@ const parts: readonly Part[] = [
     name: "conformance",
     minutes: 15,
     needs: "conformance",
-    commands: [["hack/conformance", "--report", join(results, "conformance.critest.json"), "-parallel", "4"]],
+    commands: [["hack/conformance", "--report", join(results, "conformance.counts.json"), "-parallel", "4"]],
   },
   {
     name: "v2",

@@ -17,6 +17,7 @@ import { listen } from "./edge/grpc/listen.ts";
 import { runtimeService } from "./edge/grpc/runtime-service.ts";
 import type { Gate } from "./edge/grpc/wrap.ts";
 import { startStreamServer } from "./edge/stream/server.ts";
+import { SpecDirectories } from "./effects/cdi/spec-directories.ts";
 import { createClock } from "./effects/clock.ts";
 import { openConfDirectory } from "./effects/cni/conf-directory.ts";
 import { createPluginRunner } from "./effects/cni/plugin-runner.ts";
@@ -91,7 +92,7 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
   const layers = createLayerUsage(deps.clock, log);
   const usage = new KernelUsage(deps.clock, new TurnQueue());
   const listener = await listen(config.socket, [
-    runtimeService({ ...deps, layers, usage, streams, targets }, wrap),
+    runtimeService({ ...deps, config, layers, usage, streams, targets }, wrap),
     imageService(deps, wrap),
   ]);
   return {
@@ -146,6 +147,7 @@ async function composeLifecycle(
       cgroups,
       seccomp: new LibseccompFilters(join(config.root, "seccomp")),
       files: new LocalHostFiles(),
+      cdi: new SpecDirectories(config.runtime.cdiSpecDirs),
       host,
       settings: {
         pidsLimit: config.runtime.pidsLimit,

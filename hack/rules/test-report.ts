@@ -20,33 +20,11 @@ interface VitestReport {
   readonly numFailedTestSuites: number;
 }
 
-/** A ginkgo report, as critest writes it: what was not selected by a focus has no message. */
-interface GinkgoReport {
-  readonly SpecReports: readonly {
-    readonly LeafNodeType: string;
-    readonly State: string;
-    readonly Failure?: { readonly Message?: string };
-  }[];
-}
-
 function ofVitest(text: string): Tally {
   const report = JSON.parse(text) as VitestReport;
   // A file that does not load has no tests, and counts as one that failed.
   const failed = Math.max(report.numFailedTests, report.numFailedTestSuites > 0 ? 1 : 0);
   return { passed: report.numPassedTests, failed, skipped: report.numPendingTests + report.numTodoTests };
-}
-
-function ofGinkgo(text: string): Tally {
-  const [report] = JSON.parse(text) as GinkgoReport[];
-  const specs = (report?.SpecReports ?? []).filter(({ LeafNodeType }) => LeafNodeType === "It");
-  const passed = specs.filter(({ State }) => State === "passed").length;
-  const skipped = specs.filter(
-    ({ State, Failure }) => State === "skipped" && Failure?.Message !== undefined,
-  ).length;
-  const failed = specs.filter(
-    ({ State }) => State !== "passed" && State !== "skipped" && State !== "pending",
-  ).length;
-  return { passed, failed, skipped };
 }
 
 /**
@@ -55,10 +33,10 @@ function ofGinkgo(text: string): Tally {
  */
 export function countsOf(folder: string, name: string, ok: boolean, seconds: number): Counts {
   const vitest = join(folder, `${name}.vitest.json`);
-  const ginkgo = join(folder, `${name}.critest.json`);
+  const counts = join(folder, `${name}.counts.json`);
   let tally: Tally = { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 };
   if (existsSync(vitest)) tally = ofVitest(readFileSync(vitest, "utf8"));
-  else if (existsSync(ginkgo)) tally = ofGinkgo(readFileSync(ginkgo, "utf8"));
+  else if (existsSync(counts)) tally = JSON.parse(readFileSync(counts, "utf8")) as Tally;
   const failed = !ok && tally.failed === 0 ? 1 : tally.failed;
   return { name, ...tally, failed, seconds };
 }

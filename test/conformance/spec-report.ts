@@ -1,4 +1,4 @@
-/** What is expected of each spec, by name: "passed", or "skipped: " and the reason why this machine cannot run it. */
+/** What is expected of each spec, by name: "passed", or "needs X" where X is one of the kernel's own (kernel-needs.ts). */
 export type Expectations = Readonly<Record<string, string>>;
 
 /** One spec that was selected. */
@@ -36,17 +36,51 @@ export function specsOf(report: string): readonly Spec[] {
   return specs;
 }
 
-/** A line for each spec that did not do what was expected of it. `whole`: every expected spec has to be there. */
-export function differences(specs: readonly Spec[], expectations: Expectations, whole: boolean): string[] {
-  const found: string[] = [];
-  for (const { name, state, message } of specs) {
-    const expected = expectations[name];
-    if (expected === undefined) found.push(`not expected at all: ${name} (${state})`);
-    else if (!expected.startsWith(state)) found.push(`${state}, expected ${expected}: ${name}: ${message}`);
+/**
+ * What a run of the suite comes to. Specs that need what this kernel has not are skipped, whether they have found out by
+ * themselves or were never started; `whole`: every other spec has to be there.
+ */
+export function judge(
+  specs: readonly Spec[],
+  expectations: Expectations,
+  missing: ReadonlySet<string>,
+  whole: boolean,
+): Judgement {
+  const states = new Map(specs.map((spec) => [spec.name, spec]));
+  const judgement = { passed: 0, failed: 0, skipped: 0, differences: [] as string[] };
+  const differ = (line: string): void => {
+    judgement.failed += 1;
+    judgement.differences.push(line);
+  };
+  for (const [name, expected] of Object.entries(expectations)) {
+    const spec = states.get(name);
+    const isHere = !missing.has(expected.replace(/^needs /, ""));
+    if (spec === undefined && !whole) continue;
+    if (!isHere && (spec?.state ?? "skipped") === "skipped") judgement.skipped += 1;
+    else if (spec === undefined) differ(`did not run: ${name}`);
+    else if (!isHere) differ(`${spec.state}, though this kernel has no ${expected}: ${name}`);
+    else if (spec.state === "passed") judgement.passed += 1;
+    else differ(`${spec.state}: ${name}: ${spec.message}`);
   }
-  if (whole) {
-    const names = new Set(specs.map(({ name }) => name));
-    for (const name of Object.keys(expectations)) if (!names.has(name)) found.push(`did not run: ${name}`);
+  for (const { name } of specs) {
+    if (!Object.hasOwn(expectations, name)) differ(`not expected at all: ${name}`);
   }
-  return found;
+  return judgement;
+}
+
+/** Counts, and a line for each spec that did not do what was expected of it; those count as failed. */
+export interface Judgement {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+  readonly differences: readonly string[];
+}
+
+/** A pattern for ginkgo that matches the specs of these names, and no other. */
+export function patternOf(names: readonly string[]): string {
+  return names.map((name) => escapeForGo(name.replaceAll(" > ", " "))).join("|");
+}
+
+function escapeForGo(text: string): string {
+  return text.replace(/[\\^$.|?*+()[\]{}]/g, "\\$&");
 }

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import type { StatusRequest, StatusResponse } from "../../../../../proto/gen/api.ts";
 import { berthVersion } from "../../../config/version.ts";
 import { runtimeStatus } from "../../../domain/runtime-status.ts";
@@ -6,7 +7,7 @@ import type { UnaryHandler } from "../handler.ts";
 import type { RuntimeDeps } from "../runtime-deps.ts";
 
 export function status(
-  deps: Pick<RuntimeDeps, "network" | "host" | "background">,
+  deps: Pick<RuntimeDeps, "network" | "host" | "background" | "config">,
 ): UnaryHandler<StatusRequest, StatusResponse> {
   return async ({ verbose }) => {
     const { conditions, features } = runtimeStatus(deps);
@@ -30,9 +31,11 @@ export function status(
   };
 }
 
-function info(deps: Pick<RuntimeDeps, "network" | "background">): Record<string, string> {
+function info(deps: Pick<RuntimeDeps, "network" | "background" | "config">): Record<string, string> {
   return {
     ...deps.network.describe(),
+    // stateDir is the name by which tools know the folder that root filesystems lie in.
+    config: JSON.stringify({ ...deps.config, stateDir: join(deps.config.root, "containers") }),
     berth: JSON.stringify({ version: berthVersion, pendingWork: deps.background.pending() }),
   };
 }
