@@ -172,6 +172,13 @@ async function claimPorts(
   await forgetFlows(context.host, flowsOf(elements, false));
 }
 
+async function shape(context: Context, request: Request, link: Link, network: NetworkReady): Promise<void> {
+  const { config, call } = request;
+  if (config.runtime.bandwidth === undefined) return;
+  const alias = linkAlias(networkKey(config), call.containerId, call.ifName);
+  await limitBandwidth(context.host, link, config.runtime.bandwidth, alias, network.ipv6);
+}
+
 function gatewaysOfAssignment(assignment: Assignment): readonly Prefix[] {
   return assignment.addresses.flatMap(({ prefix, gateway }) =>
     gateway === undefined ? [] : [{ address: gateway, length: prefix.length }],
@@ -194,7 +201,7 @@ async function build(context: Context, request: Request, netns: Netns, undo: Und
   const link = await attachLink(context, request, netns, network, assignment, undo, renew);
   const routes = wantedRoutes(request, assignment);
   const addresses = assignment.addresses.map((entry) => entry.prefix);
-  await configurePod(context.host, netns, {
+  const configuring = configurePod(context.host, netns, {
     ifName: call.ifName,
     index: link.peer,
     addresses,
@@ -202,12 +209,14 @@ async function build(context: Context, request: Request, netns: Netns, undo: Und
     linkLocal: linkLocalOf(podMac(request, assignment)),
     ipv6: network.ipv6,
   });
-  if (config.runtime.bandwidth !== undefined) {
-    const alias = linkAlias(networkKey(config), call.containerId, call.ifName);
-    await limitBandwidth(context.host, link, config.runtime.bandwidth, alias, network.ipv6);
-  }
   const plain = addresses.map((prefix) => prefix.address);
-  await claimPorts(context, request, link, plain, undo);
+  // All three only need the link. If one fails, the others still have to end before anything is undone.
+  const outcomes = await Promise.allSettled([
+    configuring,
+    claimPorts(context, request, link, plain, undo),
+    shape(context, request, link, network),
+  ]);
+  for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
   return resultOf(request, network, link, routes, assignment);
 }
 

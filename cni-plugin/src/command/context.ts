@@ -1,5 +1,5 @@
 import type { Pool } from "../ipam/pool.ts";
-import type { Held } from "../kernel/lock.ts";
+import type { Held } from "../kernel/gate.ts";
 import type { Host } from "../link/host.ts";
 import type { NetworkKey } from "../link/names.ts";
 import type { UnlinkQueue } from "../link/unlink.ts";

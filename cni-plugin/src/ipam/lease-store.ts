@@ -1,6 +1,7 @@
-import { constants } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, stat, unlink, writeFile } from "node:fs/promises";
+import { closeSync, constants, open, writeSync } from "node:fs";
+import { mkdir, readdir, readFile, rename, stat, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { linkOpenFile, readAttribute, trySetAttribute } from "../kernel/libc.ts";
 import type { Address } from "../spec/address.ts";
 import { formatAddress, tryParseAddress } from "../spec/address.ts";
@@ -32,6 +33,8 @@ export interface Lease {
   readonly proof: LeaseProof | undefined;
   readonly modifiedMs: number;
 }
+
+const openFile = promisify(open);
 
 const attributeName = "user.berth.lease";
 
@@ -84,27 +87,28 @@ export class LeaseStore {
     return join(this.directory, formatAddress(address));
   }
 
-  async #openUnnamed(): Promise<Awaited<ReturnType<typeof open>>> {
+  async #openUnnamed(): Promise<number> {
     // O_TMPFILE is a flag of its own plus O_DIRECTORY (asm-generic/fcntl.h).
     const mode = constants.O_WRONLY | 0o20000000 | constants.O_DIRECTORY;
     try {
-      return await open(this.directory, mode, 0o644);
+      return await openFile(this.directory, mode, 0o644);
     } catch (error) {
       if (!isMissing(error)) throw error;
       await mkdir(this.directory, { recursive: true, mode: 0o755 });
-      return open(this.directory, mode, 0o644);
+      return openFile(this.directory, mode, 0o644);
     }
   }
 
   /** False when the address is taken, by whomever. */
   async create(address: Address, owner: LeaseOwner, proof: LeaseProof): Promise<boolean> {
-    const file = await this.#openUnnamed();
+    const fd = await this.#openUnnamed();
     try {
-      await file.write(contentOf(owner));
-      trySetAttribute(file.fd, attributeName, formatProof(proof));
-      return await linkOpenFile(file.fd, this.#path(address));
+      // Into the page cache; both take microseconds, a turn through the pool ten times as much.
+      writeSync(fd, contentOf(owner));
+      trySetAttribute(fd, attributeName, formatProof(proof));
+      return await linkOpenFile(fd, this.#path(address));
     } finally {
-      await file.close();
+      closeSync(fd);
     }
   }
 

@@ -1,10 +1,10 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Gate } from "./gate.ts";
-import { lockFile } from "./lock.ts";
+import { LockFile } from "./lock.ts";
 
 let directory = "";
 
@@ -50,9 +50,20 @@ describe("Gate", () => {
     const gate = new Gate(path);
     const held = await gate.acquire("exclusive");
     await held.release();
-    const other = await lockFile(path, "exclusive");
-    await other.release();
+    const other = new LockFile(path);
+    await other.lock("exclusive");
+    await other.close();
     await (await gate.acquire("shared")).release();
+  });
+
+  it("follows when someone removes the file", async () => {
+    const path = join(directory, "e");
+    const gate = new Gate(path);
+    await (await gate.acquire("exclusive")).release();
+    await rm(path);
+    const held = await gate.acquire("exclusive");
+    expect((await stat(path)).isFile()).toBe(true);
+    await held.release();
   });
 
   it("serves many callers in a row", async () => {

@@ -1,5 +1,9 @@
-import type { Held } from "./lock.ts";
-import { lockFile } from "./lock.ts";
+import { LockFile } from "./lock.ts";
+
+/** A place inside the gate, until it is given back. */
+export interface Held {
+  release(): Promise<void>;
+}
 
 type Mode = "shared" | "exclusive";
 
@@ -17,16 +21,16 @@ const mostMs = 50;
  * once for a run of callers, because between processes a lock can only be asked for again and again.
  */
 export class Gate {
-  readonly #path: string;
+  readonly #file: LockFile;
   readonly #waiting: Waiter[] = [];
   #active = 0;
   #mode: Mode = "shared";
-  #held: Held | undefined;
+  #held = false;
   #since = 0;
   #busy = false;
 
   constructor(path: string) {
-    this.#path = path;
+    this.#file = new LockFile(path);
   }
 
   acquire(mode: Mode): Promise<Held> {
@@ -43,15 +47,20 @@ export class Gate {
     });
   }
 
+  /** For the end of the process's work. */
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+
   /** Grants what can be granted now. Only one run at a time changes the file. */
   async #advance(): Promise<void> {
     if (this.#busy) return;
     this.#busy = true;
     try {
       for (let next = this.#next(); next !== undefined || this.#idle(); next = this.#next()) {
-        if (this.#active === 0 && !this.#fits(next)) await this.#letGo();
+        if (this.#active === 0 && !this.#fits(next)) this.#letGo();
         if (next === undefined) continue;
-        if (this.#held === undefined && !(await this.#take(next))) continue;
+        if (!this.#held && !(await this.#take(next))) continue;
         this.#waiting.shift();
         this.#active += 1;
         next.grant();
@@ -62,7 +71,7 @@ export class Gate {
   }
 
   #idle(): boolean {
-    return this.#active === 0 && this.#held !== undefined;
+    return this.#active === 0 && this.#held;
   }
 
   /** The first in line, if it can go beside those inside. */
@@ -77,18 +86,18 @@ export class Gate {
   }
 
   #fits(next: Waiter | undefined): boolean {
-    return next !== undefined && this.#held !== undefined && next.mode === this.#mode && this.#fresh();
+    return next !== undefined && this.#held && next.mode === this.#mode && this.#fresh();
   }
 
-  async #letGo(): Promise<void> {
-    const held = this.#held;
-    this.#held = undefined;
-    await held?.release();
+  #letGo(): void {
+    if (this.#held) this.#file.unlock();
+    this.#held = false;
   }
 
   async #take(next: Waiter): Promise<boolean> {
     try {
-      this.#held = await lockFile(this.#path, next.mode);
+      await this.#file.lock(next.mode);
+      this.#held = true;
       this.#mode = next.mode;
       this.#since = performance.now();
       return true;

@@ -32,6 +32,7 @@ const NETLINK_GET_STRICT_CHK = 12;
 const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+const LOCK_UN = 8;
 const AT_FDCWD = -100;
 const AT_SYMLINK_FOLLOW = 0x400;
 
@@ -140,6 +141,11 @@ export function tryLock(fd: number, mode: "shared" | "exclusive"): boolean {
   const errno = koffi.errno();
   if (errno === errnos.EAGAIN || errno === errnos.EINTR) return false;
   throw new SyscallError("flock", errno);
+}
+
+/** Gives a lock of flock(2) back. */
+export function unlock(fd: number): void {
+  checked("flock", () => flockCall(fd, LOCK_UN));
 }
 
 /** Gives the open, unnamed file a name; false when the name is taken. */

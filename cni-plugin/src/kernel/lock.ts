@@ -1,16 +1,12 @@
+import { fstatSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { mkdir, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CniError, codes } from "../spec/errors.ts";
-import { tryLock } from "./libc.ts";
+import { tryLock, unlock } from "./libc.ts";
 
 const patienceMs = 30_000;
-
-/** A held file lock. The kernel gives it back when the process dies. */
-export interface Held {
-  release(): Promise<void>;
-}
 
 async function openLock(path: string): Promise<FileHandle> {
   try {
@@ -23,21 +19,42 @@ async function openLock(path: string): Promise<FileHandle> {
 }
 
 /**
- * flock(2), asked for again and again: a wait inside the kernel would hold a pool thread, and with a few of them
- * all file work of the process.
+ * A file that processes lock by flock(2). It is asked for again and again: a wait inside the kernel would hold a pool
+ * thread, and with a few of them all file work of the process. The kernel gives the lock back when the process dies.
  */
-export async function lockFile(path: string, mode: "shared" | "exclusive"): Promise<Held> {
-  const handle = await openLock(path);
-  const release = (): Promise<void> => handle.close();
-  const giveUpAt = Date.now() + patienceMs;
-  try {
-    for (let wait = 0; !tryLock(handle.fd, mode); wait = Math.min(20, wait + 1)) {
-      if (Date.now() > giveUpAt) throw new CniError(codes.tryLater, `another process holds the lock ${path}`);
+export class LockFile {
+  readonly path: string;
+  #file: FileHandle | undefined;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  async lock(mode: "shared" | "exclusive"): Promise<void> {
+    const giveUpAt = Date.now() + patienceMs;
+    for (let wait = 0; ; wait = Math.min(20, wait + 1)) {
+      const file = await this.#open();
+      if (tryLock(file.fd, mode)) return;
+      if (Date.now() > giveUpAt)
+        throw new CniError(codes.tryLater, `another process holds the lock ${this.path}`);
       await sleep(wait);
     }
-  } catch (error) {
-    await release();
-    throw error;
   }
-  return { release };
+
+  unlock(): void {
+    if (this.#file !== undefined) unlock(this.#file.fd);
+  }
+
+  async close(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    await file?.close();
+  }
+
+  /** The open file; another one when someone has removed it, since other processes would lock their own then. */
+  async #open(): Promise<FileHandle> {
+    if (this.#file !== undefined && fstatSync(this.#file.fd).nlink === 0) await this.close();
+    this.#file ??= await openLock(this.path);
+    return this.#file;
+  }
 }

@@ -5,7 +5,7 @@ import { CniError, codes } from "../spec/errors.ts";
 import type { Reply } from "./channel.ts";
 import { Channel, Lane, protocols, refusal } from "./channel.ts";
 import type { Link } from "./rtnetlink.ts";
-import { decodeLink, getLinkByName, rtm } from "./rtnetlink.ts";
+import { decodeLink, doomedGroup, getLinkByName, rtm } from "./rtnetlink.ts";
 import type { Message } from "./wire.ts";
 import { flags } from "./wire.ts";
 
@@ -75,14 +75,15 @@ export class Host {
     }
   }
 
-  /** The link of this name, or undefined. */
+  /** The link of this name, or undefined. One that only waits to be deleted is none. */
   async findLink(name: string): Promise<Link | undefined> {
-    return linkOf((await this.route.request([getLinkByName(name)]))[0]);
+    const link = linkOf((await this.route.request([getLinkByName(name)]))[0]);
+    return link?.group === doomedGroup ? undefined : link;
   }
 
-  /** All links of the process's namespace. */
+  /** All links of the process's namespace but those that wait to be deleted. */
   async listLinks(): Promise<readonly Link[]> {
-    return listLinks(this.route);
+    return (await listLinks(this.route)).filter((link) => link.group !== doomedGroup);
   }
 
   close(): void {

@@ -39,6 +39,9 @@ export const ifla = {
   inet6GenMode: 8,
 } as const;
 
+/** Links of this group wait for their end, and count for nothing any more. The number spells "bert". */
+export const doomedGroup = 0x62657274;
+
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const IFF_UP = 1;

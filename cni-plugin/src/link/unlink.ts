@@ -1,11 +1,6 @@
-import { randomBytes } from "node:crypto";
 import type { Host } from "./host.ts";
-import { linkOf } from "./host.ts";
-import { getLinkByName, IFF_UP, ifInfo, ifla, rtm, setLink } from "./rtnetlink.ts";
+import { doomedGroup, IFF_UP, ifInfo, ifla, rtm, setLink } from "./rtnetlink.ts";
 import { text, u32 } from "./wire.ts";
-
-/** Links of this group wait for their end. The number spells "bert". */
-export const doomedGroup = 0x62657274;
 
 const quietMs = 50;
 const longestMs = 500;
@@ -29,25 +24,25 @@ export class UnlinkQueue {
     this.#report = report;
   }
 
-  /** Cuts the links off the bridge and frees their names. True when there was one of them. */
+  /**
+   * Cuts the links off the bridge. True when there was one of them. They keep their names for so long; who wants one
+   * of these has the queue emptied.
+   */
   async detach(names: readonly string[]): Promise<boolean> {
     const replies = await this.#host.route.request(
-      names.flatMap((name) => [
-        setLink(name, { clear: IFF_UP }, u32(ifla.master, 0), u32(ifla.group, doomedGroup)),
-        getLinkByName(name),
-      ]),
+      names.map((name) =>
+        setLink(
+          name,
+          { clear: IFF_UP },
+          u32(ifla.master, 0),
+          u32(ifla.group, doomedGroup),
+          text(ifla.alias, ""),
+        ),
+      ),
     );
-    const found = names.flatMap((_, index) => linkOf(replies[index * 2 + 1]) ?? []);
-    if (found.length === 0) return false;
-    // By index, since IFLA_IFNAME is the new name then.
-    await this.#host.route.request(
-      found.map(({ index }) => {
-        const name = `gone${randomBytes(5).toString("hex")}`;
-        return setLink(index, {}, text(ifla.ifname, name), text(ifla.alias, ""));
-      }),
-    );
-    for (const _ of found) this.#count();
-    return true;
+    const found = replies.filter((reply) => reply.errno === 0).length;
+    for (let count = 0; count < found; count++) this.#count();
+    return found > 0;
   }
 
   #count(): void {

@@ -1,4 +1,4 @@
-import type { Held } from "../kernel/lock.ts";
+import type { Held } from "../kernel/gate.ts";
 import { refusal } from "../link/channel.ts";
 import type { Host } from "../link/host.ts";
 import { decodeAttributes, flags, nested, text } from "../link/wire.ts";

@@ -22,6 +22,7 @@ interface Resources {
   readonly host: Host;
   readonly unlink: UnlinkQueue;
   readonly pools: ReadonlyMap<string, Promise<Pool>>;
+  readonly gates: ReadonlyMap<string, Gate>;
 }
 
 async function openResources(options: PluginOptions, reaper: Reaper): Promise<Resources> {
@@ -69,13 +70,14 @@ async function openResources(options: PluginOptions, reaper: Reaper): Promise<Re
     watch: (config) => (resident ? reaper.watch(config) : undefined),
     warn,
   };
-  return { context, host, unlink, pools };
+  return { context, host, unlink, pools, gates };
 }
 
-async function closeResources({ host, unlink, pools }: Resources, leaveLinks: boolean): Promise<void> {
+async function closeResources({ host, unlink, pools, gates }: Resources, leaveLinks: boolean): Promise<void> {
   if (leaveLinks) unlink.abandon();
   else await unlink.flush();
   for (const pool of pools.values()) await (await pool).flush();
+  for (const gate of gates.values()) await gate.close();
   host.close();
 }
 
