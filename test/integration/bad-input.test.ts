@@ -357,7 +357,7 @@ describe("a large request", () => {
       code: invalidArgument,
       message: expect.stringContaining("annotations"),
     });
-    await expect(big(100 << 20)).rejects.toMatchObject({ code: resourceExhausted });
+    await expect(big(33 << 20)).rejects.toMatchObject({ code: resourceExhausted });
     expect((await server.runtime.version()).version).toBe("0.1.0");
   });
 });

@@ -71,34 +71,43 @@ describe("CreateContainer", () => {
   it.each(of("container.create."))(
     "leaves nothing when it fails at %s, and the same request succeeds then",
     async (name) => {
-      await armed(`${name}=1*error`);
+      await armed(`${name}=2*error`);
       await using pod = await TestPod.run(server);
-      const before = await footprint(server);
+      const cold = await footprint(server);
       const config = { metadata: { name: "one", attempt: 0 }, logPath: "one.log" };
       await expect(pod.create(config)).rejects.toMatchObject({ code: 13 });
       expect((await server.runtime.listContainers()).containers).toEqual([]);
+      await expectNothingLeft(server, await nowWith(cold));
+      const before = await footprint(server);
+      await expect(pod.create(config)).rejects.toMatchObject({ code: 13 });
       await expectNothingLeft(server, before);
       const container = await (await pod.create(config)).start();
       expect(await container.sh("echo fine")).toBe("fine");
       await container.stop();
       await container.remove();
-      await expectNothingLeft(server, before);
+      await expectNothingLeft(server, await nowWith(before));
     },
   );
 });
 
 describe("StartContainer", () => {
   it.each(of("container.start."))("ends EXITED with a reason when it fails at %s", async (name) => {
-    await armed(`${name}=1*error`);
+    await armed(`${name}=2*error`);
     await using pod = await TestPod.run(server);
+    const cold = await footprint(server);
+    const failing = async (): Promise<void> => {
+      const container = await pod.create();
+      await expect(container.start()).rejects.toMatchObject({ code: 13 });
+      const status = await container.exited();
+      expect(status.state).toBe(ContainerState.CONTAINER_EXITED);
+      expect(status.exitCode).not.toBe(0);
+      expect(status.finishedAt).toBeGreaterThan(0n);
+      await container.remove();
+    };
+    await failing();
+    await expectNothingLeft(server, await nowWith(cold));
     const before = await footprint(server);
-    const container = await pod.create();
-    await expect(container.start()).rejects.toMatchObject({ code: 13 });
-    const status = await container.exited();
-    expect(status.state).toBe(ContainerState.CONTAINER_EXITED);
-    expect(status.exitCode).not.toBe(0);
-    expect(status.finishedAt).toBeGreaterThan(0n);
-    await container.remove();
+    await failing();
     await expectNothingLeft(server, before);
   });
 });

@@ -85,7 +85,7 @@ export class CriClient {
   constructor(socket: string) {
     const options = {
       "grpc.max_receive_message_length": 64 << 20,
-      "grpc.max_send_message_length": 256 << 20,
+      "grpc.max_send_message_length": 64 << 20,
     };
     this.#client = new Client(`unix://${socket}`, credentials.createInsecure(), options);
     this.events = new api.RuntimeServiceClient(`unix://${socket}`, credentials.createInsecure(), options);

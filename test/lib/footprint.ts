@@ -74,8 +74,9 @@ function descriptors(pid: number): string[] {
   );
 }
 
-/** Logs and images are meant to stay; what a server writes into its own journal is its own affair. */
-const lasting = /\/(logs|berthd\.log|blobs|layers|images)(\/|$)|\/(records|journal)[^/]*$/;
+/** Logs, images and compiled filters are meant to stay; the journal and the place of the next address are rewritten at will. */
+const lasting =
+  /\/(logs|berthd\.log|blobs|layers|images|seccomp)(\/|$)|\/(records|journal|last_reserved_ip)[^/]*$/;
 
 /** Namespace sets that a server keeps ready unless it is told otherwise. */
 const poolSize = 4;

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Readable } from "node:stream";
 import type { Berthd } from "./berthd.ts";
 import { run } from "./command.ts";
@@ -7,10 +8,18 @@ import { run } from "./command.ts";
 /** What crictl can stream over. */
 export const transports = ["spdy", "websocket"] as const;
 
-const gigabyte = 1_000_000_000;
+const blockBytes = 1_000_003;
+const blocks = 1000;
+const gigabyte = blockBytes * blocks;
 
-/** A gigabyte whose period is no multiple of any buffer's size, so that nothing can be lost or swapped unseen. */
-export const gigabyteSource = `yes 0123456789abcdef | head -c ${gigabyte}`;
+/**
+ * A shell command that writes a gigabyte whose period is no multiple of any buffer's size, so that nothing can be lost or
+ * swapped unseen. `file` keeps one period of it.
+ */
+export function gigabyteSource(file: string): string {
+  const make = `yes 0123456789abcdef | head -c ${blockBytes} > ${file}`;
+  return `[ -e ${file} ] || ${make}; for i in $(seq ${blocks}); do cat ${file}; done`;
+}
 
 /** crictl with pipes. */
 export interface CrictlProcess extends ChildProcess {
@@ -51,6 +60,15 @@ export class Streaming {
 
   openFiles(): number {
     return readdirSync(`/proc/${this.#server.pid}/fd`).length;
+  }
+
+  /** A gigabyte from outside, and its checksum. */
+  get source(): string {
+    return `(${gigabyteSource(join(this.#server.dir, "block"))})`;
+  }
+
+  async checksum(): Promise<string> {
+    return (await run("sh", ["-c", `${this.source} | sha256sum`])).trim();
   }
 
   /** MiB of resident memory. */

@@ -85,3 +85,11 @@ it("tells another runtime's entries apart, and skips damaged ones", async () => 
   ]);
   expect(warnings).toHaveLength(1);
 });
+
+it("removes what a killed server left unfinished", async () => {
+  await createResultCache(directory, log).put(attachment);
+  const unfinished = join(directory, "results/.0123456789abcdef");
+  await writeFile(unfinished, '{"kind":');
+  expect(await createResultCache(directory, log).list()).toHaveLength(1);
+  await expect(stat(unfinished)).rejects.toMatchObject({ code: "ENOENT" });
+});

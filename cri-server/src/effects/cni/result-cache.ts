@@ -76,6 +76,7 @@ function nameOf(network: string, containerId: string, ifName: string): string {
 class ResultCache implements AttachmentCache {
   readonly #directory: string;
   readonly #log: Logger;
+  #isSwept = false;
 
   constructor(directory: string, log: Logger) {
     this.#directory = directory;
@@ -139,6 +140,15 @@ class ResultCache implements AttachmentCache {
     }
   }
 
+  /**
+   * A server that was killed while it wrote leaves an unfinished file. One that is being written just now may be among
+   * them: put() then finds it missing and writes it again.
+   */
+  async #removeUnfinished(names: readonly string[]): Promise<void> {
+    const unfinished = names.filter((name) => /^\.[0-9a-f]{16}$/.test(name));
+    await Promise.all(unfinished.map((name) => rm(join(this.#directory, name), { force: true })));
+  }
+
   async #readAll(wanted: (name: string) => boolean): Promise<readonly CachedAttachment[]> {
     const names = await readdir(this.#directory).catch((error: unknown) => {
       if (isMissing(error)) {
@@ -146,6 +156,10 @@ class ResultCache implements AttachmentCache {
       }
       throw error;
     });
+    if (!this.#isSwept) {
+      this.#isSwept = true;
+      await this.#removeUnfinished(names);
+    }
     const kept = names.filter((name) => !name.startsWith(".") && wanted(name));
     const found = await Promise.all(kept.map((name) => this.#read(name)));
     return found.filter((attachment) => attachment !== undefined);
