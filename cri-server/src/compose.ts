@@ -4,6 +4,7 @@ import type { Plugin } from "../../cni-plugin/src/resident/handle.ts";
 import { createPlugin } from "../../cni-plugin/src/resident/plugin.ts";
 import { composeImages } from "./compose-images.ts";
 import type { Config } from "./config/config.ts";
+import { defaultApparmorProfile, defaultApparmorText } from "./domain/container/plan/apparmor-profile.ts";
 import { warmPlans } from "./domain/container/plan/prepare.ts";
 import { createStreamTargets } from "./domain/container/stream-targets.ts";
 import type { LifecycleDeps } from "./domain/deps.ts";
@@ -22,6 +23,7 @@ import { createClock } from "./effects/clock.ts";
 import { openConfDirectory } from "./effects/cni/conf-directory.ts";
 import { createPluginRunner } from "./effects/cni/plugin-runner.ts";
 import { createResultCache } from "./effects/cni/result-cache.ts";
+import { loadApparmorProfile } from "./effects/kernel/apparmor.ts";
 import { detachMount } from "./effects/kernel/detach-mount.ts";
 import { readHostFacts } from "./effects/kernel/host.ts";
 import { LocalHostFiles } from "./effects/kernel/host-files.ts";
@@ -70,8 +72,7 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
   const worker = await plugin.serve(config.cni.workerSocket);
   log.debug({ socket: worker.path }, "CNI worker listens");
   const deps = await composeLifecycle(config, log, monitors, plugin);
-  await deps.images.open();
-  await recover(deps);
+  await Promise.all([deps.images.open().then(() => recover(deps)), loadDefaultProfile(deps)]);
   const targets = createStreamTargets(deps);
   const streams = await startStreamServer({
     config: config.stream,
@@ -105,6 +106,18 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
       unlock();
     },
   };
+}
+
+/**
+ * The default AppArmor profile, from this version's text. One that is there already serves until it is replaced, so
+ * nothing waits for that: the compiler takes a tenth of a second and more.
+ */
+async function loadDefaultProfile({ host, plan, monitors, log }: LifecycleDeps): Promise<void> {
+  if (!host.apparmor) return;
+  const loading = loadApparmorProfile(monitors, defaultApparmorText()).catch((error: unknown) => {
+    log.warn({ err: error, profile: defaultApparmorProfile }, "the default AppArmor profile can't be loaded");
+  });
+  if (!(await plan.files.apparmorProfileLoaded(defaultApparmorProfile))) await loading;
 }
 
 async function composeLifecycle(

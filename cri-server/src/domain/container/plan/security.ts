@@ -1,9 +1,7 @@
 import { BerthError } from "../../../errors/berth-error.ts";
 import type { SecurityContext, SelinuxOptions } from "../../../model/container.ts";
 import type { HostFacts, HostFiles } from "../../../ports/host.ts";
-
-/** Loaded by the installation where AppArmor is in use. */
-export const defaultApparmorProfile = "berth-default";
+import { defaultApparmorProfile } from "./apparmor-profile.ts";
 
 /** The AppArmor profile of the exec attribute, "" for none. */
 export async function resolveApparmor(
@@ -22,8 +20,15 @@ export async function resolveApparmor(
     }
     return name;
   }
-  if (!host.apparmor || !(await files.apparmorProfileLoaded(defaultApparmorProfile))) return "";
-  return defaultApparmorProfile;
+  if (!host.apparmor) return "";
+  if (await files.apparmorProfileLoaded(defaultApparmorProfile)) return defaultApparmorProfile;
+  // The server loads it when it starts, and warns if it can't. A container without a wish starts all the same; one whose
+  // client relies on a profile must not run without.
+  if (apparmor === undefined) return "";
+  throw new BerthError(
+    "wrong-state",
+    `security_context.apparmor: the default profile ${JSON.stringify(defaultApparmorProfile)} is not loaded`,
+  );
 }
 
 /** The SELinux label of the exec attribute, "" for none. */
