@@ -7,6 +7,7 @@ import { credentialsKey } from "./effects/registry/auth.ts";
 import type { RangePlan } from "./effects/registry/blob-download.ts";
 import { askHelper } from "./effects/registry/credential-helper.ts";
 import { HttpRegistry } from "./effects/registry/registry.ts";
+import { FileImageArchives } from "./effects/store/image-archives.ts";
 import { FileImageStore } from "./effects/store/image-store.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { ImageAdmin } from "./ports/image-admin.ts";
@@ -53,6 +54,7 @@ export function composeImages({ config, host, clock, log, ranges }: ImagesParts)
       removeTrees: async (paths) => await host.removeTrees(paths),
       log,
     }),
+    archives: new FileImageArchives(),
     platform: hostPlatform(),
     maxConcurrentDownloads: config.registry.maxConcurrentDownloads,
     pinned: config.registry.pinned,

@@ -76,6 +76,7 @@ export interface ImageStore {
   /** Starts to take in a layer, from where an earlier attempt ended. */
   takeIn(descriptor: Descriptor): Promise<LayerIntake>;
   layerDir(diffId: Digest): string;
+  blobPath(digest: Digest): string;
   /** Hashes a layer's blob, compressed and uncompressed. Resolves with what is wrong, undefined when nothing is. */
   verifyLayer(layer: StoredLayer): Promise<string | undefined>;
   /** Invisible at once; the space is freed behind. */

@@ -1,17 +1,14 @@
 import { BerthError } from "../../errors/berth-error.ts";
-import { KeyedMutex } from "../../lib/keyed-mutex.ts";
-import type { Digest, ImageId } from "../../model/ids.ts";
+import type { ImageId } from "../../model/ids.ts";
 import type { Image, ImageLease } from "../../model/image.ts";
-import type { Clock } from "../../ports/clock.ts";
-import type { ImageAdmin, ImageProblem } from "../../ports/image-admin.ts";
-import type { ImageStore, StoredImage } from "../../ports/image-store.ts";
+import type { ImageAdmin, ImageDetails, ImageProblem } from "../../ports/image-admin.ts";
+import type { ImageArchives } from "../../ports/image-archive.ts";
+import type { StoredImage } from "../../ports/image-store.ts";
 import type { Images, PullRequest, StoreUsage } from "../../ports/images.ts";
-import type { Logger } from "../../ports/logger.ts";
 import type { Registry } from "../../ports/registry.ts";
-import { ImageIndex } from "./image-index.ts";
-import { LayerPool } from "./layer-pool.ts";
-import type { Platform } from "./manifest.ts";
-import { fetchContent, recordOf, resolveImage } from "./pull.ts";
+import { type AdminDeps, archiveOf, inspectImage, loadImages, tagImage, verifyImages } from "./admin.ts";
+import type { ImageIndex } from "./image-index.ts";
+import { ImageLibrary, type LibraryDeps } from "./library.ts";
 import { canonicalName, parseReference } from "./reference.ts";
 import { SharedWork } from "./shared-work.ts";
 
@@ -19,13 +16,9 @@ import { SharedWork } from "./shared-work.ts";
 const maxAccountFileBytes = 1024 * 1024;
 const accountFiles = ["/etc/passwd", "/etc/group"] as const;
 
-export interface ImagesDeps {
+export interface ImagesDeps extends LibraryDeps {
   readonly registry: Registry;
-  readonly store: ImageStore;
-  readonly platform: Platform;
-  readonly maxConcurrentDownloads: number;
-  /** Names of images that the kubelet must not collect. */
-  readonly pinned: readonly string[];
+  readonly archives: ImageArchives;
   /** Tells credentials apart. */
   readonly credentialsKey: (auth: PullRequest["auth"]) => string;
   readonly readImageFiles: (
@@ -33,8 +26,6 @@ export interface ImagesDeps {
     paths: readonly string[],
     maxBytes: number,
   ) => Promise<readonly (Buffer | undefined)[]>;
-  readonly clock: Clock;
-  readonly log: Logger;
 }
 
 interface AccountFiles {
@@ -49,45 +40,28 @@ export function createImages(deps: ImagesDeps): Images & ImageAdmin {
   return new ImageService(deps);
 }
 
-/** A name, or one with `*` for any characters. */
-function toPattern(text: string): RegExp {
-  const name = text.includes("*") ? text : canonicalName(parseReference(text));
-  const parts = name.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
-  return new RegExp(`^${parts.join(".*")}$`);
-}
-
 class ImageService implements Images, ImageAdmin {
   readonly #deps: ImagesDeps;
-  readonly #index: ImageIndex;
-  readonly #pool: LayerPool;
+  readonly #library: ImageLibrary;
   readonly #pulls = new SharedWork<ImageId>();
-  /** One change of the records at a time: names move between images. */
-  readonly #changes = new KeyedMutex();
   readonly #leases = new Map<string, ImageId>();
   readonly #accounts = new Map<ImageId, Promise<AccountFiles>>();
 
   constructor(deps: ImagesDeps) {
     this.#deps = deps;
-    const patterns = deps.pinned.map(toPattern);
-    this.#index = new ImageIndex((image) =>
-      [...image.tags, ...image.digests].some((name) => patterns.some((pattern) => pattern.test(name))),
-    );
-    this.#pool = new LayerPool(deps);
+    this.#library = new ImageLibrary(deps);
+  }
+
+  get #index(): ImageIndex {
+    return this.#library.index;
+  }
+
+  get #admin(): AdminDeps {
+    return { library: this.#library, store: this.#deps.store, archives: this.#deps.archives };
   }
 
   async open(): Promise<void> {
-    const { images, layers } = await this.#deps.store.load();
-    for (const layer of layers) {
-      this.#pool.add(layer);
-    }
-    // Oldest first, so that the latest pull keeps a name that two records claim (a crash between their two writes).
-    const sorted = [...images].sort((a, b) => (a.pulledAt < b.pulledAt ? -1 : 1));
-    for (const image of sorted) {
-      for (const stripped of this.#withoutNames(image)) {
-        this.#index.put(stripped);
-      }
-      this.#index.put(image);
-    }
+    await this.#library.open();
   }
 
   async pull(request: PullRequest, signal: AbortSignal = neverAborted): Promise<Image> {
@@ -97,65 +71,17 @@ class ImageService implements Images, ImageAdmin {
     const id = await this.#pulls.run(key, signal, async (shared) => {
       const started = performance.now();
       const repository = await this.#deps.registry.repository(reference, request.auth);
-      const resolved = await resolveImage(repository, reference, this.#deps.platform, shared);
-      const content = await fetchContent(repository, resolved, this.#pool, shared);
-      try {
-        shared.throwIfAborted();
-        const config = resolved.manifest.config.digest as string as ImageId;
-        await this.#change(async () => {
-          await this.#put(
-            recordOf(reference, resolved, content, this.#index.stored(config), this.#deps.clock.now()),
-          );
-        });
-        const milliseconds = Math.round(performance.now() - started);
-        this.#deps.log.info({ image: name, id: config, milliseconds }, "image pulled");
-        return config;
-      } finally {
-        for (const layer of content.layers) {
-          this.#pool.drop(layer.diffId);
-        }
-      }
+      const order = { ask: reference.digest ?? reference.tag, names: [reference] };
+      const pulled = await this.#library.bring(repository, order, shared);
+      const milliseconds = Math.round(performance.now() - started);
+      this.#deps.log.info({ image: name, id: pulled, milliseconds }, "image pulled");
+      return pulled;
     });
     const image = this.#index.find(id);
     if (image === undefined) {
       throw new BerthError("pull-failed", `${name}: the image was removed while it was pulled`);
     }
     return image;
-  }
-
-  /** Records an image and takes its names from others. The new owner is durable first: a name is never nobody's. */
-  async #put(image: StoredImage): Promise<void> {
-    await this.#deps.store.putImage(image);
-    const losers = this.#withoutNames(image);
-    for (const loser of losers) {
-      await this.#deps.store.putImage(loser);
-      this.#index.put(loser);
-    }
-    this.#index.put(image);
-  }
-
-  #withoutNames(image: StoredImage): readonly StoredImage[] {
-    if (image.removed) {
-      return [];
-    }
-    const names = new Set([...image.tags, ...image.digests]);
-    const owners = new Set([...names].map((name) => this.#index.owner(name)));
-    return [...owners].flatMap((id) => {
-      const other = id === undefined || id === image.id ? undefined : this.#index.stored(id);
-      return other === undefined
-        ? []
-        : [
-            {
-              ...other,
-              tags: other.tags.filter((n) => !names.has(n)),
-              digests: other.digests.filter((n) => !names.has(n)),
-            },
-          ];
-    });
-  }
-
-  async #change<T>(work: () => Promise<T>): Promise<T> {
-    return await this.#changes.run("records", work);
   }
 
   find(reference: string): Image | undefined {
@@ -167,7 +93,7 @@ class ImageService implements Images, ImageAdmin {
   }
 
   async remove(reference: string): Promise<void> {
-    await this.#change(async () => {
+    await this.#library.change(async () => {
       const image = this.#index.find(reference);
       const stored = image === undefined ? undefined : this.#index.stored(image.id);
       if (stored === undefined) {
@@ -185,13 +111,8 @@ class ImageService implements Images, ImageAdmin {
   }
 
   async #delete(stored: StoredImage): Promise<void> {
-    this.#index.delete(stored.id);
     this.#accounts.delete(stored.id);
-    await this.#deps.store.deleteImage(stored.id);
-    await this.#pool.collect(
-      stored.layers.map((layer) => layer.diffId),
-      (diffId: Digest) => this.#index.uses(diffId),
-    );
+    await this.#library.delete(stored);
   }
 
   #isLeased(id: ImageId): boolean {
@@ -239,7 +160,7 @@ class ImageService implements Images, ImageAdmin {
     if (this.#index.stored(id)?.removed !== true) {
       return;
     }
-    await this.#change(async () => {
+    await this.#library.change(async () => {
       const stored = this.#index.stored(id);
       if (stored?.removed === true && !this.#isLeased(id)) {
         await this.#delete(stored);
@@ -258,27 +179,29 @@ class ImageService implements Images, ImageAdmin {
   }
 
   async verify(): Promise<readonly ImageProblem[]> {
-    const problems: ImageProblem[] = [];
-    for (const layer of this.#pool.all()) {
-      const what = await this.#deps.store.verifyLayer(layer);
-      // One that was removed meanwhile is missing by right.
-      if (what !== undefined && this.#pool.get(layer.diffId) === layer) {
-        const images = this.#index
-          .all()
-          .filter((image) => image.layers.some((one) => one.diffId === layer.diffId));
-        problems.push({
-          diffId: layer.diffId,
-          blob: layer.blob,
-          images: images.map((image) => image.id),
-          what,
-        });
-      }
-    }
-    return problems;
+    return await verifyImages(this.#admin);
+  }
+
+  async inspect(reference: string): Promise<ImageDetails> {
+    const id = this.#index.find(reference)?.id;
+    const users = [...this.#leases].filter(([, leased]) => leased === id).map(([owner]) => owner);
+    return inspectImage(this.#admin, reference, users);
+  }
+
+  async tag(reference: string, name: string): Promise<Image> {
+    return await tagImage(this.#admin, reference, name);
+  }
+
+  async load(path: string, name: string, signal: AbortSignal): Promise<readonly Image[]> {
+    return await loadImages(this.#admin, path, name, signal);
+  }
+
+  save(references: readonly string[]): AsyncIterable<Buffer> {
+    return this.#deps.archives.write(archiveOf(this.#admin, references));
   }
 
   async usage(): Promise<StoreUsage> {
-    const { bytes, inodes } = this.#pool.usage;
+    const { bytes, inodes } = this.#library.pool.usage;
     let used = BigInt(bytes);
     let files = BigInt(inodes);
     for (const stored of this.#index.all()) {

@@ -18,11 +18,11 @@ export interface ResolvedImage {
 /** Asks for the image manifest behind a name, through an index if there is one. */
 export async function resolveImage(
   repository: Repository,
-  reference: ImageReference,
+  ask: string,
   platform: Platform,
   signal: AbortSignal,
 ): Promise<ResolvedImage> {
-  const top = await repository.manifest(reference.digest ?? reference.tag, signal);
+  const top = await repository.manifest(ask, signal);
   let fetched = top;
   let manifest = parseManifest(top);
   if (manifest.kind === "index") {
@@ -99,21 +99,21 @@ function checkedDiffIds(bytes: Buffer, manifest: Extract<Manifest, { kind: "imag
   return diffIds;
 }
 
-/** The record of a pulled image, with the names that an earlier pull gave it. */
+/** The record of a pulled image, with the names that earlier pulls gave it. */
 export function recordOf(
-  reference: ImageReference,
+  names: readonly ImageReference[],
   { top, fetched, manifest }: ResolvedImage,
   content: FetchedContent,
   before: StoredImage | undefined,
   now: bigint,
 ): StoredImage {
-  const add = (names: readonly string[], name: string): readonly string[] =>
-    names.includes(name) ? names : [...names, name];
   const kept = before === undefined || before.removed ? { tags: [], digests: [] } : before;
+  const tags = names.filter((name) => name.digest === undefined).map(canonicalName);
+  const digests = names.map((name) => `${repositoryName(name)}@${top.digest}`);
   return {
     id: manifest.config.digest as string as ImageId,
-    tags: reference.digest === undefined ? add(kept.tags, canonicalName(reference)) : kept.tags,
-    digests: add(kept.digests, `${repositoryName(reference)}@${top.digest}`),
+    tags: [...new Set([...kept.tags, ...tags])],
+    digests: [...new Set([...kept.digests, ...digests])],
     manifest: fetched.bytes.toString("utf8"),
     manifestType: fetched.mediaType,
     config: content.config.toString("utf8"),

@@ -56,6 +56,10 @@ export class FileImageStore implements ImageStore {
     return this.#files.layer(diffId);
   }
 
+  blobPath(digest: Digest): string {
+    return this.#files.blob(digest);
+  }
+
   async load(): Promise<LoadedImages> {
     const files = this.#files;
     const { log, unpacker } = this.#options;

@@ -1,0 +1,136 @@
+import { KeyedMutex } from "../../lib/keyed-mutex.ts";
+import type { Digest, ImageId } from "../../model/ids.ts";
+import type { ImageReference } from "../../model/image.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { ImageStore, StoredImage } from "../../ports/image-store.ts";
+import type { Logger } from "../../ports/logger.ts";
+import type { Repository } from "../../ports/registry.ts";
+import { ImageIndex } from "./image-index.ts";
+import { LayerPool } from "./layer-pool.ts";
+import type { Platform } from "./manifest.ts";
+import { fetchContent, type ResolvedImage, recordOf, resolveImage } from "./pull.ts";
+import { canonicalName, parseReference } from "./reference.ts";
+
+export interface LibraryDeps {
+  readonly store: ImageStore;
+  readonly platform: Platform;
+  readonly maxConcurrentDownloads: number;
+  /** Names of images that the kubelet must not collect; `*` is for any characters. */
+  readonly pinned: readonly string[];
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** What is brought in: by which name or digest it is asked for, and the names that it gets. */
+export interface Order {
+  readonly ask: string;
+  readonly names: readonly ImageReference[];
+  /** Called when the manifest is known, before anything large is fetched. Rejects to refuse. */
+  readonly admit?: (resolved: ResolvedImage, signal: AbortSignal) => Promise<void>;
+}
+
+/** The images of this machine: the records, their names, and the layers that they share. */
+export class ImageLibrary {
+  readonly #deps: LibraryDeps;
+  readonly index: ImageIndex;
+  readonly pool: LayerPool;
+  /** One change of the records at a time: names move between images. */
+  readonly #changes = new KeyedMutex();
+
+  constructor(deps: LibraryDeps) {
+    this.#deps = deps;
+    const patterns = deps.pinned.map(toPattern);
+    this.index = new ImageIndex((image) =>
+      [...image.tags, ...image.digests].some((name) => patterns.some((pattern) => pattern.test(name))),
+    );
+    this.pool = new LayerPool(deps);
+  }
+
+  async open(): Promise<void> {
+    const { images, layers } = await this.#deps.store.load();
+    for (const layer of layers) {
+      this.pool.add(layer);
+    }
+    // Oldest first, so that the latest pull keeps a name that two records claim (a crash between their two writes).
+    const sorted = [...images].sort((a, b) => (a.pulledAt < b.pulledAt ? -1 : 1));
+    for (const image of sorted) {
+      for (const stripped of this.#withoutNames(image)) {
+        this.index.put(stripped);
+      }
+      this.index.put(image);
+    }
+  }
+
+  /** Fetches an image and records it. Nothing of a failed order stays but blobs to go on with. */
+  async bring(repository: Repository, order: Order, signal: AbortSignal): Promise<ImageId> {
+    const resolved = await resolveImage(repository, order.ask, this.#deps.platform, signal);
+    await order.admit?.(resolved, signal);
+    const content = await fetchContent(repository, resolved, this.pool, signal);
+    try {
+      signal.throwIfAborted();
+      const id = resolved.manifest.config.digest as string as ImageId;
+      await this.change(async () => {
+        await this.put(
+          recordOf(order.names, resolved, content, this.index.stored(id), this.#deps.clock.now()),
+        );
+      });
+      return id;
+    } finally {
+      for (const layer of content.layers) {
+        this.pool.drop(layer.diffId);
+      }
+    }
+  }
+
+  /** Runs `work` alone among all changes of records. */
+  async change<T>(work: () => Promise<T>): Promise<T> {
+    return await this.#changes.run("records", work);
+  }
+
+  /** Records an image and takes its names from others. The new owner is durable first: a name is never nobody's. */
+  async put(image: StoredImage): Promise<void> {
+    await this.#deps.store.putImage(image);
+    for (const loser of this.#withoutNames(image)) {
+      await this.#deps.store.putImage(loser);
+      this.index.put(loser);
+    }
+    this.index.put(image);
+  }
+
+  #withoutNames(image: StoredImage): readonly StoredImage[] {
+    if (image.removed) {
+      return [];
+    }
+    const names = new Set([...image.tags, ...image.digests]);
+    const owners = new Set([...names].map((name) => this.index.owner(name)));
+    return [...owners].flatMap((id) => {
+      const other = id === undefined || id === image.id ? undefined : this.index.stored(id);
+      return other === undefined
+        ? []
+        : [
+            {
+              ...other,
+              tags: other.tags.filter((name) => !names.has(name)),
+              digests: other.digests.filter((name) => !names.has(name)),
+            },
+          ];
+    });
+  }
+
+  /** Invisible when resolved; the space is freed behind. */
+  async delete(stored: StoredImage): Promise<void> {
+    this.index.delete(stored.id);
+    await this.#deps.store.deleteImage(stored.id);
+    await this.pool.collect(
+      stored.layers.map((layer) => layer.diffId),
+      (diffId: Digest) => this.index.uses(diffId),
+    );
+  }
+}
+
+/** A name, or one with `*` for any characters. */
+function toPattern(text: string): RegExp {
+  const name = text.includes("*") ? text : canonicalName(parseReference(text));
+  const parts = name.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
+  return new RegExp(`^${parts.join(".*")}$`);
+}
