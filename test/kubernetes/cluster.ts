@@ -1,14 +1,29 @@
-import { execFile } from "node:child_process";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
+import { afterAll, afterEach, beforeAll } from "vitest";
 
-const run = promisify(execFile);
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const cluster = `${root}hack/cluster`;
+const script = `${root}hack/cluster`;
+/** Where the cluster keeps everything; static pods' manifests and the components' logs are in there. */
+export const clusterDirectory = process.env.CLUSTER_DIR ?? "/var/tmp/berth-cluster";
 
-async function call(args: readonly string[], timeoutMs: number): Promise<string> {
-  const { stdout } = await run(cluster, args, { timeout: timeoutMs, maxBuffer: 64 << 20 });
-  return stdout.trim();
+/** Runs hack/cluster with these words; rejects with what it wrote when it fails, `code` on the error. */
+async function call(args: readonly string[], timeoutMs: number, input = ""): Promise<string> {
+  const child = spawn(script, args, { timeout: timeoutMs, stdio: ["pipe", "pipe", "pipe"] });
+  const out: Buffer[] = [];
+  const err: Buffer[] = [];
+  child.stdout.on("data", (data: Buffer) => out.push(data));
+  child.stderr.on("data", (data: Buffer) => err.push(data));
+  // A program may end without reading all of it.
+  child.stdin.on("error", () => {});
+  child.stdin.end(input);
+  const [code] = (await once(child, "close")) as [number | null];
+  const text = Buffer.concat(out).toString();
+  if (code === 0) return text.trim();
+  const said = `${text}${Buffer.concat(err).toString()}`.trim();
+  throw Object.assign(new Error(`${args.join(" ")} ended with ${code}: ${said}`), { code });
 }
 
 /** kubectl as the administrator; rejects with its stderr. */
@@ -16,21 +31,37 @@ export function kubectl(...args: readonly string[]): Promise<string> {
   return call(["kubectl", ...args], 120_000);
 }
 
+export function kubectlWith(input: string, ...args: readonly string[]): Promise<string> {
+  return call(["kubectl", ...args], 60_000, input);
+}
+
 /** A command in the cluster's network and mount namespaces, i.e. on the node. */
 export function onNode(...args: readonly string[]): Promise<string> {
   return call(["in", ...args], 60_000);
 }
 
+export function inPod(pod: string, ...command: readonly string[]): Promise<string> {
+  return kubectl("exec", pod, "--", ...command);
+}
+
 export function clusterCommand(...args: readonly string[]): Promise<string> {
-  return call(args, 600_000);
+  return call(args, 300_000);
 }
 
 export function manifest(name: string): string {
   return `${root}test/kubernetes/manifests/${name}.yaml`;
 }
 
+const applied: string[] = [];
+
+/** Applies one file of manifests; what it made is deleted when the test has ended. */
+export async function apply(name: string): Promise<void> {
+  applied.push(name);
+  await kubectl("apply", "-f", manifest(name));
+}
+
 /** The value at a JSONPath of one object, "" when it is not there yet. */
-export async function field(kind: string, name: string, path: string): Promise<string> {
+export function field(kind: string, name: string, path: string): Promise<string> {
   return kubectl("get", kind, name, "-o", `jsonpath={${path}}`, "--ignore-not-found");
 }
 
@@ -51,12 +82,60 @@ export async function eventually(
     }
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
-  throw new Error(`${what}: not within ${seconds} s`, { cause: last });
+  throw new Error(`${what}: not within ${seconds} s${last instanceof Error ? `: ${last.message}` : ""}`, {
+    cause: last,
+  });
 }
 
 export async function running(pod: string, seconds = 60): Promise<void> {
   await eventually(`pod ${pod} is ready`, seconds, async () => {
     const ready = await field("pod", pod, '.status.conditions[?(@.type=="Ready")].status');
     return ready === "True";
+  });
+}
+
+export async function nodeReady(seconds = 60): Promise<void> {
+  await eventually("the node is Ready", seconds, async () =>
+    (await kubectl("get", "nodes")).includes(" Ready"),
+  );
+}
+
+interface Tolerated {
+  readonly match: string;
+  readonly reason: string;
+}
+
+const kubeletLog = `${clusterDirectory}/log/kubelet.log`;
+/** Files of the kubelet that speak to a runtime, and what it says when one has failed. */
+const namesRuntime = /remote_runtime|remote_image|kuberuntime|pleg|generic\.go|cri_stats|rpc error|runtime/i;
+
+/** Error lines of the kubelet, from `offset` on, that name the runtime and have no excuse in tolerated.json. */
+export function runtimeErrors(offset: number): readonly string[] {
+  const file = fileURLToPath(new URL("tolerated.json", import.meta.url));
+  const tolerated = JSON.parse(readFileSync(file, "utf8")) as readonly Tolerated[];
+  const excuses = tolerated.map(({ match }) => new RegExp(match));
+  return readFileSync(kubeletLog)
+    .subarray(offset)
+    .toString()
+    .split("\n")
+    .filter((line) => /^E\d{4} /.test(line) && namesRuntime.test(line))
+    .filter((line) => !excuses.some((excuse) => excuse.test(line)));
+}
+
+/** For each file of examples: needs a cluster, leaves it empty, and the kubelet content with its runtime. */
+export function useCluster(): void {
+  let before = 0;
+  beforeAll(async () => {
+    await nodeReady();
+    before = statSync(kubeletLog).size;
+  });
+  afterEach(async () => {
+    const files = applied.splice(0).flatMap((name) => ["-f", manifest(name)]);
+    if (files.length > 0)
+      await kubectl("delete", ...files, "--ignore-not-found", "--wait=true", "--timeout=90s");
+  });
+  afterAll(() => {
+    const errors = runtimeErrors(before);
+    if (errors.length > 0) throw new Error(`the kubelet complains of its runtime:\n${errors.join("\n")}`);
   });
 }
