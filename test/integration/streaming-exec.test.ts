@@ -2,7 +2,6 @@ import { spawn } from "node:child_process";
 import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Berthd } from "../lib/berthd.ts";
-import { run } from "../lib/command.ts";
 import { eventually } from "../lib/eventually.ts";
 import { pull, type TestContainer, TestPod } from "../lib/pod.ts";
 import { gigabyteSource, pattern, Streaming, transports } from "../lib/streaming.ts";
@@ -72,23 +71,23 @@ describe.each(transports)("exec over %s", (transport) => {
   });
 
   it("brings a gigabyte out intact, with flat memory and prompt answers", async () => {
-    const expected = await run("sh", ["-c", `${gigabyteSource} | sha256sum`]);
+    const expected = await streaming.checksum();
     const seen = await streaming.transfer(
       `exec ${transport} out`,
-      `${streaming.command(exec(container.id, "sh", "-c", `'${gigabyteSource}'`))} | sha256sum`,
+      `${streaming.command(exec(container.id, "sh", "-c", `'${gigabyteSource("/tmp/block")}'`))} | sha256sum`,
     );
-    expect(seen.result).toBe(expected.trim());
+    expect(seen.result).toBe(expected);
     expect(seen.peak - seen.before).toBeLessThan(64);
     expect(seen.p50).toBeLessThan(10);
   });
 
   it("brings a gigabyte in intact, with flat memory and prompt answers", async () => {
-    const expected = await run("sh", ["-c", `${gigabyteSource} | sha256sum`]);
+    const expected = await streaming.checksum();
     const seen = await streaming.transfer(
       `exec ${transport} in`,
-      `${gigabyteSource} | ${streaming.command(exec("-i", container.id, "sha256sum"))}`,
+      `${streaming.source} | ${streaming.command(exec("-i", container.id, "sha256sum"))}`,
     );
-    expect(seen.result).toBe(expected.trim());
+    expect(seen.result).toBe(expected);
     expect(seen.peak - seen.before).toBeLessThan(64);
     expect(seen.p50).toBeLessThan(10);
   });

@@ -7,10 +7,9 @@ import type { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { NamespaceMode } from "../../proto/gen/api.ts";
 import { Berthd } from "../lib/berthd.ts";
-import { run } from "../lib/command.ts";
 import { eventually } from "../lib/eventually.ts";
 import { pull, TestPod } from "../lib/pod.ts";
-import { gigabyteSource, Streaming, transports } from "../lib/streaming.ts";
+import { Streaming, transports } from "../lib/streaming.ts";
 
 // Port-forward by stock crictl, over both transports.
 
@@ -62,12 +61,12 @@ describe.each(transports)("port-forward over %s", (transport) => {
   });
 
   it("carries a gigabyte there and back intact", async () => {
-    const expected = await run("sh", ["-c", `${gigabyteSource} | sha256sum`]);
+    const expected = await streaming.checksum();
     const seen = await streaming.transfer(
       `port-forward ${transport} there and back`,
-      `${gigabyteSource} | node -e '${copyClient}' ${port} | sha256sum`,
+      `${streaming.source} | node -e '${copyClient}' ${port} | sha256sum`,
     );
-    expect(seen.result).toBe(expected.trim());
+    expect(seen.result).toBe(expected);
   });
 
   it("serves many connections at once", async () => {
