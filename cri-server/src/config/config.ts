@@ -50,6 +50,8 @@ export interface RuntimeConfig {
   readonly shmBytes: number;
   /** Namespace sets kept ready. */
   readonly poolSize: number;
+  /** Default /etc/cdi, /var/run/cdi; a later one wins. */
+  readonly cdiSpecDirs: readonly string[];
 }
 
 export interface StreamConfig {

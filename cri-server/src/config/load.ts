@@ -212,6 +212,7 @@ function resolveConfig(given: Given, installDir: string): Config {
       maxLogLineBytes: count("runtime.max_log_line_bytes", 16384),
       shmBytes: count("runtime.shm_bytes", 64 * 1024 * 1024),
       poolSize: count("runtime.pool_size", 4),
+      cdiSpecDirs: list("runtime.cdi_spec_dirs", ["/etc/cdi", "/var/run/cdi"]),
     },
     stream: {
       address: text("stream.address", "127.0.0.1"),

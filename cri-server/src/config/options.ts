@@ -219,6 +219,14 @@ export const options: readonly Option[] = [
     help: "Namespace sets kept ready, so that a pod doesn't wait for the kernel to make them.",
   },
   {
+    table: "runtime",
+    key: "cdi_spec_dirs",
+    flag: "--cdi-spec-dir",
+    type: "paths",
+    fallback: "/etc/cdi, /var/run/cdi",
+    help: "Directories with specs of CDI devices (.json, .yaml). Of a device in several, the last directory's counts; a change is seen at once.",
+  },
+  {
     table: "stream",
     key: "address",
     flag: "--stream-address",

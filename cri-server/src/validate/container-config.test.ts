@@ -33,6 +33,19 @@ describe("toContainerConfig", () => {
     expect(Buffer.from(envs[0]?.value ?? "", "latin1")).toEqual(value);
   });
 
+  it("takes CDI devices by field and by annotation, each once", () => {
+    const { cdiDevices } = toContainerConfig(
+      valid({
+        CDIDevices: [{ name: "v.com/net=a" }, { name: "v.com/net=a" }],
+        annotations: { "cdi.k8s.io/plugin_1": "v.com/net=b,v.com/net=a", other: "v.com/net=c" },
+      }),
+      pod,
+    );
+    expect(cdiDevices).toEqual(["v.com/net=a", "v.com/net=b"]);
+    const bad = valid({ annotations: { "cdi.k8s.io/x": "v.com/net" } });
+    expect(() => toContainerConfig(bad, pod)).toThrow('annotations cdi.k8s.io/x "v.com/net"');
+  });
+
   it("leaves out resources that are zero", () => {
     const { resources: none } = toContainerConfig(
       valid(resources({ cpuShares: 0n, memoryLimitInBytes: 0n })),

@@ -56,7 +56,7 @@ export function toContainerConfig(message: Message | undefined, pod: NamespaceOp
     envs: config.envs.map(toEnv),
     mounts: toMounts(config.mounts),
     devices: toDevices(config.devices),
-    cdiDevices: toCdiDevices(config.CDIDevices),
+    cdiDevices: toCdiDevices(config.CDIDevices, config.annotations),
     labels: copyMap(config.labels),
     annotations: copyMap(config.annotations),
     logPath: config.logPath,

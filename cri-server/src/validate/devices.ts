@@ -22,12 +22,24 @@ function toDevice(message: Device, field: string): DeviceRequest {
   return { containerPath, hostPath, permissions };
 }
 
-/** Fully qualified CDI names: vendor/class=device. */
-export function toCdiDevices(messages: readonly CDIDevice[]): readonly string[] {
-  const names = messages.map(({ name }) => name);
-  const bad = names.find((name) => !/^[A-Za-z0-9._-]+\/[A-Za-z0-9._-]+=[A-Za-z0-9._:-]+$/.test(name));
+const cdiName =
+  /^[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?\/[A-Za-z]([A-Za-z0-9_.-]*[A-Za-z0-9])?=[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?$/;
+
+/**
+ * Fully qualified CDI names, vendor/class=device, each once: some kubelets name a device twice. Annotations
+ * `cdi.k8s.io/<plugin>` with names separated by commas are how device plugins did it before CRI had the field.
+ */
+export function toCdiDevices(
+  messages: readonly CDIDevice[],
+  annotations: Readonly<Record<string, string>>,
+): readonly string[] {
+  const annotated = Object.entries(annotations)
+    .filter(([key]) => key.startsWith("cdi.k8s.io/"))
+    .flatMap(([key, value]) => value.split(",").map((name) => ({ name, field: `annotations ${key}` })));
+  const all = [...messages.map(({ name }) => ({ name, field: "CDI_devices.name" })), ...annotated];
+  const bad = all.find(({ name }) => !cdiName.test(name));
   if (bad !== undefined) {
-    throw invalid("CDI_devices.name", bad, "not of the form vendor/class=device");
+    throw invalid(bad.field, bad.name, "not of the form vendor/class=device");
   }
-  return [...new Set(names)];
+  return [...new Set(all.map(({ name }) => name))];
 }

@@ -76,6 +76,7 @@ const input = (fields: Partial<LaunchInput> = {}): LaunchInput => ({
   facts: { env: ["PATH=/bin"], cwd: "/", seccompKey: "", apparmor: "", oomScoreAdj: 100 },
   seccomp: new Uint8Array([1, 2]),
   devices: [],
+  injectedMounts: [],
   cgroup: { version: 2, mkdirs: ["/g"], writes: [], join: ["/g"], oomFile: "", deviceProgramFd: undefined },
   cgroupView: { version: 2, mountpoint: "/sys/fs/cgroup" },
   files: { resolvConf: "/p/resolv.conf", hostname: "/p/hostname", hosts: "/p/hosts", shm: "/p/shm" },

@@ -13,6 +13,7 @@ import type { ResolvedDevice } from "./devices.ts";
 import { deviceOps } from "./devices.ts";
 import { defaultRlimits } from "./limits.ts";
 
+import type { BindOp } from "./mounts.ts";
 import { byDepth, mountOp, rootPropagation } from "./mounts.ts";
 import { resolveNamespaces } from "./namespaces.ts";
 import { resolveSelinux } from "./security.ts";
@@ -39,6 +40,8 @@ export interface LaunchInput {
   readonly facts: ProcessFacts;
   readonly seccomp: Uint8Array;
   readonly devices: readonly ResolvedDevice[];
+  /** Of CDI devices; they take the place of the container's own at the same targets. */
+  readonly injectedMounts: readonly MountBlock[];
   readonly cgroup: CgroupPlan;
   readonly cgroupView: CgroupView;
   readonly files: PodFiles;
@@ -75,7 +78,7 @@ export function buildLaunchPlan(input: LaunchInput): LaunchPlan {
       work: paths.work,
       volatile: true,
       readonly: config.security.readonlyRootfs,
-      propagation: rootPropagation(config.mounts),
+      propagation: rootPropagation([...config.mounts, ...injectedBinds(input)]),
     },
     ops: rootOps(input),
     process: processPlan({ ...input, tty: config.tty }),
@@ -149,10 +152,12 @@ function rootOps(input: LaunchInput): readonly RootOp[] {
   const { config, sandbox, host } = input;
   const { security } = config;
   const userns = security.namespaces.userns;
-  const requested = config.mounts.map((mount): MountBlock => {
+  const injected = new Set(input.injectedMounts.map((block) => block.target));
+  const own = config.mounts.map((mount): MountBlock => {
     const op = mountOp(mount, { volumes: input.volumes, userns, host });
     return { target: op.target, ops: [op] };
   });
+  const requested = [...own.filter((block) => !injected.has(block.target)), ...input.injectedMounts];
   const taken = new Set(requested.map((block) => block.target));
   const defaults = defaultMounts({
     namespaces: resolveNamespaces({
@@ -179,6 +184,10 @@ function rootOps(input: LaunchInput): readonly RootOp[] {
     ...mounts.slice(before.length),
     ...(security.privileged ? [] : pathOps(security.maskedPaths, security.readonlyPaths)),
   ];
+}
+
+function injectedBinds({ injectedMounts }: LaunchInput): readonly BindOp[] {
+  return injectedMounts.flatMap((block) => block.ops).filter((op) => op.op === "bind");
 }
 
 function pathOps(masked: readonly string[], readonly: readonly string[]): readonly RootOp[] {

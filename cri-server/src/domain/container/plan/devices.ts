@@ -8,7 +8,9 @@ import type { DeviceNode } from "../../../ports/host.ts";
 /** One requested device (or one of a requested directory) with what the host has there. */
 export interface ResolvedDevice {
   readonly target: string;
-  readonly node: DeviceNode;
+  /** `p`, a named pipe, comes from CDI specs only. */
+  readonly node: Omit<DeviceNode, "type"> & { readonly type: "c" | "b" | "p" };
+  /** "" allows nothing. */
   readonly access: string;
 }
 
@@ -70,7 +72,9 @@ export function deviceOps(devices: readonly ResolvedDevice[], inUserns: boolean)
   const nodes = inUserns
     ? [
         ...own.map((op) => bindNode(op.target, op.target)),
-        ...devices.map((device) => bindNode(device.node.path, device.target)),
+        ...devices.map((device) =>
+          device.node.type === "p" ? nodeOp(device) : bindNode(device.node.path, device.target),
+        ),
       ]
     : [...own, ...devices.map(nodeOp)];
   return [
@@ -141,7 +145,9 @@ export function deviceRules(
   return [
     denyAll,
     ...defaultRules,
-    ...devices.map(({ node, access }) => allow(node.type, node.major, node.minor, access)),
+    ...devices.flatMap(({ node, access }) =>
+      node.type === "p" || access === "" ? [] : [allow(node.type, node.major, node.minor, access)],
+    ),
   ];
 }
 

@@ -6,10 +6,16 @@ const input = (env: string[], envs: [string, string][] = [], extra = {}) => ({
   config: { envs: envs.map(([key, value]) => ({ key, value })), tty: false },
   hostname: "pod",
   home: "/root",
+  injected: [],
   ...extra,
 });
 
 describe("resolveEnv", () => {
+  it("lets a CDI device win, at the place that the name had", () => {
+    const env = resolveEnv(input(["A=1"], [["B", "2"]], { injected: ["A=3", "C=a=b"] }));
+    expect(env.slice(2)).toEqual(["A=3", "B=2", "C=a=b", "HOME=/root"]);
+  });
+
   it("fills in PATH, HOSTNAME and HOME", () => {
     const [path, ...rest] = resolveEnv(input([]));
     expect(path).toMatch(/^PATH=\/usr\/local\/sbin:/);

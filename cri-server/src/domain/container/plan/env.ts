@@ -10,11 +10,13 @@ export interface EnvInput {
   readonly config: Pick<ContainerConfig, "envs" | "tty">;
   readonly hostname: string;
   readonly home: string;
+  /** KEY=value of CDI devices. */
+  readonly injected: readonly string[];
 }
 
 /**
  * The environment, as latin1 strings so that every byte survives: PATH and HOSTNAME first, then the image's, then the
- * container's (later wins, at the place of the first), HOME last where nobody set it.
+ * container's, then its CDI devices' (later wins, at the place of the first), HOME last where nobody set it.
  */
 export function resolveEnv(input: EnvInput): readonly string[] {
   const env = new Map<string, string>([["PATH", defaultPath]]);
@@ -31,6 +33,10 @@ export function resolveEnv(input: EnvInput): readonly string[] {
       throw new BerthError("invalid-argument", `config.envs: ${quote(key)} is not a variable name`);
     }
     set(env, "config.envs", latin1(key), value);
+  }
+  for (const entry of input.injected) {
+    const at = entry.indexOf("=");
+    set(env, "CDI env", latin1(entry.slice(0, at)), latin1(entry.slice(at + 1)));
   }
   if (!env.has("HOME")) env.set("HOME", latin1(input.home));
   const home = env.get("HOME") ?? "";

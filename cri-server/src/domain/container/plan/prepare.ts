@@ -6,6 +6,7 @@ import type { ImageLease } from "../../../model/image.ts";
 import type { ExecPlan, LaunchPlan } from "../../../model/plan.ts";
 import type { Resources } from "../../../model/resources.ts";
 import type { Sandbox } from "../../../model/sandbox.ts";
+import type { CdiDevices } from "../../../ports/cdi.ts";
 import type { Cgroups } from "../../../ports/cgroups.ts";
 import type { HostFacts, HostFiles } from "../../../ports/host.ts";
 import type { CompiledFilter, SeccompFilters } from "../../../ports/seccomp.ts";
@@ -13,6 +14,7 @@ import { resolveArgs, resolveWorkingDir } from "./args.ts";
 import type { ContainerPaths } from "./build.ts";
 import { buildExecPlan, buildLaunchPlan } from "./build.ts";
 import { resolveCapabilities, unavailableCapabilities } from "./capabilities.ts";
+import { injectCdi } from "./cdi.ts";
 import type { PodFiles } from "./default-mounts.ts";
 import type { ResolvedDevice } from "./devices.ts";
 import { deviceRules, resolveDevices } from "./devices.ts";
@@ -27,6 +29,7 @@ export interface PlanDeps {
   readonly cgroups: Cgroups;
   readonly seccomp: SeccompFilters;
   readonly files: HostFiles;
+  readonly cdi: CdiDevices;
   readonly host: HostFacts;
   readonly settings: PlanSettings;
 }
@@ -72,20 +75,18 @@ export async function prepareLaunch(deps: PlanDeps, request: LaunchRequest): Pro
   const { config, lease, sandbox } = request;
   const { security } = config;
   const imageConfig = lease.image.config;
-  const user = resolveUser({
-    request: security.user,
-    imageUser: imageConfig.user,
-    passwd: lease.passwd,
-    group: lease.group,
-  });
+  const ownUser = userOf(config, lease);
+  const injection = await injectCdi(deps, config, ownUser);
+  const user = { ...ownUser, groups: [...new Set([...ownUser.groups, ...injection.groups])] };
   const args = resolveArgs(config, imageConfig);
   const stopSignal = resolveStopSignal(config.stopSignal, imageConfig.stopSignal);
-  const env = resolveEnv({ image: imageConfig, config, hostname: request.hostname, home: user.home });
+  const { hostname } = request;
+  const env = resolveEnv({ image: imageConfig, config, hostname, home: user.home, injected: injection.env });
   const resources = resolveResources(config, deps.settings.pidsLimit);
   const oomScore = resolveOomScore(resources, deps.host);
   const cgroupPath = posix.join(sandbox.cgroupParent, request.containerId);
   const [devices, filter, apparmor] = await Promise.all([
-    devicesOf(deps.files, config),
+    devicesOf(deps.files, config, injection.devices),
     seccompOf(deps, config),
     resolveApparmor(security, deps.host, deps.files),
     checkSources(deps.files, config),
@@ -109,6 +110,7 @@ export async function prepareLaunch(deps: PlanDeps, request: LaunchRequest): Pro
     facts,
     seccomp: filter?.bytes ?? new Uint8Array(0),
     devices,
+    injectedMounts: injection.mounts,
     cgroup,
     cgroupView: deps.cgroups.view(cgroupPath),
     host: deps.host,
@@ -123,6 +125,10 @@ export async function prepareLaunch(deps: PlanDeps, request: LaunchRequest): Pro
     cgroupPath,
     warnings: warningsOf(deps, config, oomScore),
   };
+}
+
+function userOf(config: ContainerConfig, { image, passwd, group }: ImageLease): ResolvedUser {
+  return resolveUser({ request: config.security.user, imageUser: image.config.user, passwd, group });
 }
 
 /** The plan of exec: the container's own identity, environment and limits; nothing is read from the container. */
@@ -160,14 +166,16 @@ export async function warmPlans(deps: PlanDeps): Promise<void> {
   if (program !== undefined) await deps.seccomp.compile(program);
 }
 
-async function devicesOf(files: HostFiles, config: ContainerConfig): Promise<readonly ResolvedDevice[]> {
-  if (config.cdiDevices.length > 0) {
-    throw new BerthError("unimplemented", `CDI_devices: ${config.cdiDevices.join(", ")}: CDI is not offered`);
-  }
+async function devicesOf(
+  files: HostFiles,
+  config: ContainerConfig,
+  injected: readonly ResolvedDevice[],
+): Promise<readonly ResolvedDevice[]> {
   const lists = await Promise.all(
     config.devices.map(async (request) => resolveDevices(request, await files.devices(request.hostPath))),
   );
-  const requested = lists.flat();
+  const replaced = new Set(injected.map((device) => device.target));
+  const requested = [...lists.flat().filter((device) => !replaced.has(device.target)), ...injected];
   if (!config.security.privileged) return requested;
   const targets = new Set(requested.map((device) => device.target));
   const all = (await files.allDevices()).filter((node) => !targets.has(node.path));
