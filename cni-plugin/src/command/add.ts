@@ -3,17 +3,17 @@ import { hostLinkName, linkAlias, macOfAddress, macOfName, networkKey } from "..
 import type { Link, RouteSpec } from "../link/rtnetlink.ts";
 import { limitBandwidth, shaperName } from "../link/shape.ts";
 import { configurePod, createVeth } from "../link/veth.ts";
-import { forgetFlows } from "../nft/conntrack.ts";
-import { claimHostPorts, flowsOf, hostPortElements, ownerMark, releaseHostPorts } from "../nft/host-ports.ts";
 import type { Address, Family, Prefix } from "../spec/address.ts";
 import { formatAddress, formatPrefix, parseAddress, parsePrefix } from "../spec/address.ts";
-import { asCniError, CniError, codes } from "../spec/errors.ts";
+import { CniError, codes } from "../spec/errors.ts";
 import type { Result, ResultRoute } from "../spec/result.ts";
 import type { Assignment } from "./addresses.ts";
 import { assign, gatewaysOf } from "./addresses.ts";
 import type { Context, NetworkReady, Request } from "./context.ts";
+import { inPod } from "./in-pod.ts";
 import { ensureNetwork } from "./network.ts";
-import { Undo } from "./undo.ts";
+import { claimPorts } from "./ports.ts";
+import type { Undo } from "./undo.ts";
 
 /** The routes as asked for, plus the default routes that isDefaultGateway stands for. */
 function wantedRoutes(request: Request, assignment: Assignment): readonly ResultRoute[] {
@@ -150,33 +150,9 @@ function resultOf(
   };
 }
 
-async function claimPorts(
-  context: Context,
-  request: Request,
-  link: Link,
-  addresses: readonly Address[],
-  undo: Undo,
-): Promise<void> {
-  const mappings = request.config.runtime.portMappings ?? [];
-  if (mappings.length === 0) return;
-  const owner = ownerMark(link.name, request.config.name, request.call.containerId);
-  const elements = hostPortElements(mappings, addresses, owner);
-  const alive = async (name: string): Promise<boolean> => (await context.host.findLink(name)) !== undefined;
-  const lock = await context.lockTable();
-  try {
-    await claimHostPorts(context.table, elements, alive);
-  } finally {
-    await lock.release();
-  }
-  undo.push("free host ports", () => releaseHostPorts(context.table, link.name, mappings));
-  await forgetFlows(context.host, flowsOf(elements, false));
-}
-
-async function shape(context: Context, request: Request, link: Link, network: NetworkReady): Promise<void> {
-  const { config, call } = request;
-  if (config.runtime.bandwidth === undefined) return;
-  const alias = linkAlias(networkKey(config), call.containerId, call.ifName);
-  await limitBandwidth(context.host, link, config.runtime.bandwidth, alias, network.ipv6);
+async function shape(context: Context, request: Request, link: Link): Promise<void> {
+  const { bandwidth } = request.config.runtime;
+  if (bandwidth !== undefined) await limitBandwidth(context.host, link, shaperName(link.name), bandwidth);
 }
 
 function gatewaysOfAssignment(assignment: Assignment): readonly Prefix[] {
@@ -213,36 +189,14 @@ async function build(context: Context, request: Request, netns: Netns, undo: Und
   // All three only need the link. If one fails, the others still have to end before anything is undone.
   const outcomes = await Promise.allSettled([
     configuring,
-    claimPorts(context, request, link, plain, undo),
-    shape(context, request, link, network),
+    claimPorts(context, request, link.name, plain, undo),
+    shape(context, request, link),
   ]);
   for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
   return resultOf(request, network, link, routes, assignment);
 }
 
 /** ADD: all or nothing. */
-export async function add(context: Context, request: Request): Promise<Result> {
-  const { call, config } = request;
-  const netns = await context.host.openNetns(call.netns, request.netnsFd);
-  try {
-    if (netns.inode === context.host.inode && !call.netnsOverride) {
-      throw new CniError(
-        codes.invalidNetns,
-        `CNI_NETNS "${call.netns}" is the plugin's own network namespace`,
-      );
-    }
-    const lock = await context.lockNetwork(networkKey(config), "shared");
-    try {
-      const undo = new Undo();
-      try {
-        return await build(context, request, netns, undo);
-      } catch (error) {
-        throw await undo.after(asCniError(error));
-      }
-    } finally {
-      await lock.release();
-    }
-  } finally {
-    await netns.close();
-  }
+export function add(context: Context, request: Request): Promise<Result> {
+  return inPod(context, request, (netns, undo) => build(context, request, netns, undo));
 }

@@ -3,7 +3,7 @@ import { linkOf } from "../link/host.ts";
 import { hostLinkName, networkKey } from "../link/names.ts";
 import type { Link } from "../link/rtnetlink.ts";
 import { decodeAddress, decodeRoute, dumpAddresses, dumpRoutes, getLinkByName } from "../link/rtnetlink.ts";
-import { hostPortElements, linkOfOwner } from "../nft/host-ports.ts";
+import { hostPortElements, ownerMark, sameOwner } from "../nft/host-ports.ts";
 import { addressBytes, formatPrefix, networkOf, parsePrefix } from "../spec/address.ts";
 import { CniError, codes } from "../spec/errors.ts";
 import type { Result, ResultIp } from "../spec/result.ts";
@@ -122,16 +122,18 @@ async function checkLeases(context: Context, request: Request, result: Result): 
   }
 }
 
-async function checkPorts(context: Context, request: Request, result: Result): Promise<void> {
+/** The host ports lead to the pod, and are its own. */
+export async function checkPorts(context: Context, request: Request, result: Result): Promise<void> {
   const mappings = request.config.runtime.portMappings ?? [];
   if (mappings.length === 0) return;
+  const { containerId, ifName } = request.call;
   const addresses = ownIps(request, result).map((ip) => parsePrefix(ip.address, "prevResult.ips").address);
-  const link = hostLinkName(networkKey(request.config), request.call.containerId, request.call.ifName);
-  const wanted = hostPortElements(mappings, addresses, "");
+  const mark = ownerMark({ hostLink: "-", network: request.config.name, containerId, ifName });
+  const wanted = hostPortElements(mappings, addresses, mark);
   const present = await context.table.find(wanted);
   for (const [index, element] of wanted.entries()) {
     const found = present[index];
-    if (found === undefined || !found.value.equals(element.value) || linkOfOwner(found.owner) !== link) {
+    if (found === undefined || !found.value.equals(element.value) || !sameOwner(found.owner, mark)) {
       throw failed(`a host port of map ${element.map} is gone or another pod's`);
     }
   }

@@ -58,7 +58,7 @@ export async function sweepHostPorts(context: Context): Promise<number> {
     const elements = await context.table.list();
     if (elements.length === 0) return 0;
     const links = new Set((await context.host.listLinks()).map((link) => link.name));
-    const dead = elements.filter((element) => !links.has(linkOfOwner(element.owner)));
+    const dead = elements.filter(({ owner }) => linkOfOwner(owner) !== "-" && !links.has(linkOfOwner(owner)));
     await context.table.remove(dead);
     return dead.length;
   } finally {
@@ -68,11 +68,11 @@ export async function sweepHostPorts(context: Context): Promise<number> {
 
 /** Removes shaping devices whose pod's link is gone: unlike the link they don't end with the pod's namespace. */
 export async function sweepShapers(context: Context): Promise<void> {
-  const names = (await context.host.listLinks()).map((link) => link.name);
-  const present = new Set(names);
-  const orphans = names.filter((name) => {
-    const owner = linkOfShaper(name);
-    return owner !== undefined && !present.has(owner);
+  const links = await context.host.listLinks();
+  const present = new Set(links.map((link) => link.name));
+  const orphans = links.filter((link) => {
+    const shaped = linkOfShaper(link.alias);
+    return shaped !== undefined && !present.has(shaped);
   });
-  if (orphans.length > 0) await context.unlink.detach(orphans);
+  if (orphans.length > 0) await context.unlink.detach(orphans.map((link) => link.name));
 }

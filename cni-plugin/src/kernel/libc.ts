@@ -47,6 +47,7 @@ export const errnos = {
   ENODATA: 61,
   EADDRNOTAVAIL: 99,
   EOPNOTSUPP: 95,
+  EAFNOSUPPORT: 97,
   ESRCH: 3,
 } as const;
 

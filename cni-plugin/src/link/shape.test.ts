@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { limitOf, linkOfShaper, shaperName } from "./shape.ts";
+import { limitOf, linkOfShaper } from "./shape.ts";
 
 describe("limitOf", () => {
   it("replaces the burst of runtimes that know none", () => {
@@ -14,7 +14,7 @@ describe("limitOf", () => {
   });
 });
 
-it("a shaper leads back to its link", () => {
-  expect(linkOfShaper(shaperName("veth0123456789a"))).toBe("veth0123456789a");
-  expect(linkOfShaper("shapely")).toBeUndefined();
+it("a shaper's alias leads back to its link", () => {
+  expect(linkOfShaper("berth shapes veth0123456789a")).toBe("veth0123456789a");
+  expect(linkOfShaper("berth net id eth0")).toBeUndefined();
 });

@@ -29,9 +29,13 @@ export function shaperName(hostLink: string): string {
   return `shap${hostLink.slice(4)}`;
 }
 
-/** The link that a shaper belongs to; undefined for another device. */
-export function linkOfShaper(name: string): string | undefined {
-  return /^shap[0-9a-f]{11}$/.test(name) ? `veth${name.slice(4)}` : undefined;
+function shaperAlias(hostLink: string): string {
+  return `berth shapes ${hostLink}`;
+}
+
+/** The link that a device with this alias shapes; undefined for another device. */
+export function linkOfShaper(alias: string): string | undefined {
+  return /^berth shapes (\S+)$/.exec(alias)?.[1];
 }
 
 export interface Limit {
@@ -116,13 +120,12 @@ function shaperCreation(name: string, alias: string): readonly Step[] {
   ];
 }
 
-/** Limits what goes to and comes from the pod. */
+/** Limits what goes to and comes from the pod. `name`: of the device through which what it sends is led. */
 export async function limitBandwidth(
   host: Host,
   link: Link,
+  name: string,
   bandwidth: Bandwidth,
-  alias: string,
-  ipv6: boolean,
 ): Promise<void> {
   const { ingressRate, ingressBurst, egressRate, egressBurst } = bandwidth;
   if (ingressRate !== undefined) {
@@ -130,12 +133,12 @@ export async function limitBandwidth(
     await runSteps(host.route, [{ action: `limit what ${link.name} receives`, message }]);
   }
   if (egressRate === undefined) return;
-  const name = shaperName(link.name);
-  const shaper = linkOf((await runSteps(host.route, shaperCreation(name, alias))).at(-1));
+  const shaper = linkOf((await runSteps(host.route, shaperCreation(name, shaperAlias(link.name)))).at(-1));
   if (shaper === undefined) return;
   const action = `limit what ${link.name} sends`;
   await runSteps(host.route, [
-    ...(ipv6 ? [{ action, message: setLink(shaper.index, {}, noGeneratedAddress()) }] : []),
+    // Refused where the kernel has no IPv6; then there is nothing to keep quiet.
+    { action, message: setLink(shaper.index, {}, noGeneratedAddress()), ignore: errnos.EAFNOSUPPORT },
     { action, message: setLink(shaper.index, { set: IFF_UP }) },
     { action, message: tokenBucket(shaper.index, limitOf(egressRate, egressBurst)) },
     { action, message: ingressQdisc(link.index), ignore: errnos.EEXIST },

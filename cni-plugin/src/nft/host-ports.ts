@@ -91,13 +91,29 @@ export function flowsOf(
   });
 }
 
-/** What a pod's elements are marked with: the host's end of its link first, which proves whether it still lives. */
-export function ownerMark(hostLink: string, network: string, containerId: string): string {
-  return `${hostLink} ${network.slice(0, 60)} ${containerId.slice(0, 100)}`;
+/** An attachment as far as host ports are concerned. */
+export interface PortOwner {
+  /** A device on the host that lives as long as the pod's interface; "-" when none is known. */
+  readonly hostLink: string;
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifName: string;
 }
 
-export function linkOfOwner(owner: string): string {
-  return owner.split(" ")[0] ?? "";
+/** An element's comment; the kernel keeps 256 bytes of it. */
+export function ownerMark(owner: PortOwner): string {
+  const { hostLink, network, containerId, ifName } = owner;
+  return [hostLink, network.slice(0, 60), containerId.slice(0, 100), ifName].join(" ");
+}
+
+/** The device that proves that the owner lives. */
+export function linkOfOwner(mark: string): string {
+  return mark.split(" ")[0] ?? "";
+}
+
+/** Whether both marks are of one attachment, be its device another one by now. */
+export function sameOwner(one: string, other: string): boolean {
+  return one.slice(one.indexOf(" ")) === other.slice(other.indexOf(" "));
 }
 
 /** Takes the ports for the pod. A port of a pod whose link is gone is taken over; one of a living pod is an error. */
@@ -111,7 +127,7 @@ export async function claimHostPorts(
   const present = (await table.find(elements)).filter((element) => element !== undefined);
   for (const other of present) {
     const mine = elements.find((element) => element.map === other.map && element.key.equals(other.key));
-    if (mine === undefined || linkOfOwner(mine.owner) === linkOfOwner(other.owner)) continue;
+    if (mine === undefined || sameOwner(mine.owner, other.owner)) continue;
     if (await isAlive(linkOfOwner(other.owner))) {
       const [, network, container] = other.owner.split(" ");
       throw new CniError(
@@ -126,14 +142,15 @@ export async function claimHostPorts(
 /** Gives a pod's ports back. Without `mappings` every map is looked through. */
 export async function releaseHostPorts(
   table: Table,
-  hostLink: string,
+  owner: PortOwner,
   mappings: readonly PortMapping[] | undefined,
 ): Promise<readonly KernelElement[]> {
   const found =
     mappings === undefined
       ? await table.list()
       : (await table.find(hostPortKeys(mappings))).filter((element) => element !== undefined);
-  const mine = found.filter((element) => linkOfOwner(element.owner) === hostLink);
+  const mark = ownerMark(owner);
+  const mine = found.filter((element) => sameOwner(element.owner, mark));
   await table.remove(mine);
   return mine;
 }
