@@ -29,8 +29,13 @@ export class Readiness {
     if (current === undefined) {
       return notReady(problem);
     }
-    return current === this.#checked
-      ? this.#verdict
+    if (current === this.#checked) {
+      return this.#verdict;
+    }
+    // Its first check is under way. Without STATUS that is a look for programs, and takes milliseconds; with it, a network
+    // that was ready stays so meanwhile: a node must not become NotReady because its configuration was replaced.
+    return !hasStatus(current.list) || this.#verdict.ready
+      ? { ready: true }
       : notReady(`CNI network ${current.list.name} is being checked for the first time`);
   }
 
