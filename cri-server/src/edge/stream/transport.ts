@@ -117,7 +117,11 @@ export function webSocketTransport(socket: WebSocket): ByteTransport {
       });
     },
     write(parts, done) {
-      socket.send(parts.length === 1 ? (parts[0] ?? "") : Buffer.concat(parts), { binary: true }, done);
+      // The parts are fragments of one message, so that none is copied.
+      for (const [index, part] of parts.entries()) {
+        const fin = index === parts.length - 1;
+        socket.send(part, { binary: true, fin }, fin ? () => done() : undefined);
+      }
     },
     pause: valve.pause,
     resume: valve.resume,

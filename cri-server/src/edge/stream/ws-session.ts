@@ -80,7 +80,8 @@ export class WebSocketSession implements ClientSession {
     }
     const text = this.#protocol === "channel.k8s.io" ? plainStatus(outcome) : statusJson(outcome);
     if (text !== "") {
-      this.#send(channel.error, Buffer.from(text), () => {});
+      const bytes = Buffer.from(text);
+      this.#send(Buffer.alloc(bytes.length + 1), channel.error, bytes, () => {});
     }
     this.#release();
     this.#ended = true;
@@ -116,21 +117,25 @@ export class WebSocketSession implements ClientSession {
   }
 
   #writer(id: number): Writable {
+    // Used again and again: the next write waits until the kernel has taken this one.
+    let message = Buffer.alloc(0);
     return new Writable({
       highWaterMark: outboundBytes,
       write: (chunk: Buffer, _encoding, callback) => {
         this.#onActivity();
-        this.#send(id, chunk, callback);
+        if (message.length < chunk.length + 1) {
+          message = Buffer.allocUnsafeSlow(chunk.length + 1);
+        }
+        this.#send(message, id, chunk, callback);
       },
     });
   }
 
-  #send(id: number, bytes: Buffer, done: () => void): void {
-    const message = Buffer.allocUnsafe(bytes.length + 1);
+  #send(message: Buffer, id: number, bytes: Buffer, done: () => void): void {
     message[0] = id;
     bytes.copy(message, 1);
     // An error comes with "close", which ends the session.
-    this.#socket.send(message, { binary: true }, () => done());
+    this.#socket.send(message.subarray(0, bytes.length + 1), { binary: true }, () => done());
   }
 
   #hold(): void {
