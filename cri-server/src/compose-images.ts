@@ -22,13 +22,21 @@ export interface ImagesParts {
   readonly clock: Clock;
   readonly log: Logger;
   readonly ranges?: RangePlan;
+  readonly idleMs?: number;
 }
 
 /** A layer larger than this, or with more files, is taken for an attack. */
 const layerLimits = { maxBytes: 256 * 1024 ** 3, maxEntries: 4_000_000 };
 
 /** Wires the image service. */
-export function composeImages({ config, host, clock, log, ranges }: ImagesParts): Images & ImageAdmin {
+export function composeImages({
+  config,
+  host,
+  clock,
+  log,
+  ranges,
+  idleMs = 600_000,
+}: ImagesParts): Images & ImageAdmin {
   const unpacker = new Unpacker({
     program: join(config.nativeDir, "berth-unpack"),
     socket: join(config.state, "unpack.sock"),
@@ -56,6 +64,7 @@ export function composeImages({ config, host, clock, log, ranges }: ImagesParts)
     }),
     archives: new FileImageArchives(),
     platform: hostPlatform(),
+    idleMs,
     maxConcurrentDownloads: config.registry.maxConcurrentDownloads,
     pinned: config.registry.pinned,
     credentialsKey,

@@ -19,6 +19,7 @@ export interface FixtureOptions {
   readonly stallTimeoutSeconds?: number;
   readonly ranges?: RangePlan;
   readonly pinned?: readonly string[];
+  readonly idleMs?: number;
 }
 
 /** The image service without a server around it, on folders of its own. */
@@ -42,7 +43,7 @@ export class ImageFixture implements AsyncDisposable {
   }
 
   #compose(): Images & ImageAdmin {
-    const { stallTimeoutSeconds = 5, pinned = [], ranges } = this.#options;
+    const { stallTimeoutSeconds = 5, pinned = [], ranges, idleMs } = this.#options;
     return composeImages({
       config: {
         root: join(this.dir, "root"),
@@ -77,6 +78,7 @@ export class ImageFixture implements AsyncDisposable {
       clock: { now: () => BigInt(Date.now()) * 1_000_000n },
       log: this.#logger(),
       ...(ranges === undefined ? {} : { ranges }),
+      ...(idleMs === undefined ? {} : { idleMs }),
     });
   }
 

@@ -81,6 +81,8 @@ export interface ImageStore {
   verifyLayer(layer: StoredLayer): Promise<string | undefined>;
   /** Invisible at once; the space is freed behind. */
   removeLayer(layer: StoredLayer): Promise<void>;
+  /** Removes downloads that have not grown for so long and are not under way. */
+  dropPartials(idleMs: number): Promise<void>;
   /** An existing directory on the file system of the images. */
   readonly mountpoint: string;
   close(): Promise<void>;

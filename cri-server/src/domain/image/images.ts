@@ -217,6 +217,7 @@ class ImageService implements Images, ImageAdmin {
   }
 
   async close(): Promise<void> {
+    this.#library.close();
     await this.#deps.registry.close();
     await this.#deps.store.close();
   }

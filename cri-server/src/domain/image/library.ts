@@ -1,3 +1,4 @@
+import { BerthError } from "../../errors/berth-error.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import type { Digest, ImageId } from "../../model/ids.ts";
 import type { ImageReference } from "../../model/image.ts";
@@ -8,13 +9,15 @@ import type { Repository } from "../../ports/registry.ts";
 import { ImageIndex } from "./image-index.ts";
 import { LayerPool } from "./layer-pool.ts";
 import type { Platform } from "./manifest.ts";
-import { fetchContent, type ResolvedImage, recordOf, resolveImage } from "./pull.ts";
+import { type FetchedContent, fetchContent, type ResolvedImage, recordOf, resolveImage } from "./pull.ts";
 import { canonicalName, parseReference } from "./reference.ts";
 
 export interface LibraryDeps {
   readonly store: ImageStore;
   readonly platform: Platform;
   readonly maxConcurrentDownloads: number;
+  /** How long whole layers and broken downloads of failed pulls wait for the next attempt. */
+  readonly idleMs: number;
   /** Names of images that the kubelet must not collect; `*` is for any characters. */
   readonly pinned: readonly string[];
   readonly clock: Clock;
@@ -36,6 +39,7 @@ export class ImageLibrary {
   readonly pool: LayerPool;
   /** One change of the records at a time: names move between images. */
   readonly #changes = new KeyedMutex();
+  #sweepTimer: NodeJS.Timeout | undefined;
 
   constructor(deps: LibraryDeps) {
     this.#deps = deps;
@@ -61,11 +65,11 @@ export class ImageLibrary {
     }
   }
 
-  /** Fetches an image and records it. Nothing of a failed order stays but blobs to go on with. */
+  /** Fetches an image and records it. What a failed one leaves waits for the next attempt, then goes. */
   async bring(repository: Repository, order: Order, signal: AbortSignal): Promise<ImageId> {
     const resolved = await resolveImage(repository, order.ask, this.#deps.platform, signal);
     await order.admit?.(resolved, signal);
-    const content = await fetchContent(repository, resolved, this.pool, signal);
+    const content = await this.#fetch(repository, resolved, signal);
     try {
       signal.throwIfAborted();
       const id = resolved.manifest.config.digest as string as ImageId;
@@ -80,6 +84,51 @@ export class ImageLibrary {
         this.pool.drop(layer.diffId);
       }
     }
+  }
+
+  async #fetch(
+    repository: Repository,
+    resolved: ResolvedImage,
+    signal: AbortSignal,
+  ): Promise<FetchedContent> {
+    try {
+      return await fetchContent(repository, resolved, this.pool, signal);
+    } catch (error) {
+      // A full disk needs the space now; after any other failure the next attempt is likely to want what there is.
+      const isFull = error instanceof BerthError && error.code === "resource-exhausted";
+      if (isFull) {
+        await this.#sweep(0);
+      } else {
+        this.#sweepLater();
+      }
+      throw error;
+    }
+  }
+
+  #sweepLater(): void {
+    if (this.#sweepTimer !== undefined) {
+      return;
+    }
+    this.#sweepTimer = setTimeout(() => {
+      this.#sweepTimer = undefined;
+      this.#sweep(this.#deps.idleMs).catch((error: unknown) => {
+        this.#deps.log.warn({ err: error }, "what failed pulls left can't be removed");
+      });
+    }, this.#deps.idleMs);
+    this.#sweepTimer.unref();
+  }
+
+  /** Removes layers that belong to no image and no pull, and downloads that nobody has gone on with for so long. */
+  async #sweep(idleMs: number): Promise<void> {
+    await this.pool.collect(
+      this.pool.all().map((layer) => layer.diffId),
+      (diffId: Digest) => this.index.uses(diffId),
+    );
+    await this.#deps.store.dropPartials(idleMs);
+  }
+
+  close(): void {
+    clearTimeout(this.#sweepTimer);
   }
 
   /** Runs `work` alone among all changes of records. */

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Digest, ImageId } from "../../model/ids.ts";
 import type {
@@ -14,7 +14,7 @@ import type { Descriptor } from "../../ports/registry.ts";
 import type { Unpacker } from "../layer/unpacker.ts";
 import { hex, ImageFiles, layerKey, replaceFile, syncDirectory } from "./image-files.ts";
 import { encodeRecord, type LayerRecord, readRecords } from "./image-records.ts";
-import { type IntakeLimits, startIntake } from "./layer-intake.ts";
+import { type Intake, type IntakeLimits, partialName, startIntake } from "./layer-intake.ts";
 
 export interface ImageStoreOptions {
   readonly root: string;
@@ -42,6 +42,8 @@ export class FileImageStore implements ImageStore {
   #syncing: Promise<void> = Promise.resolve();
   readonly #background = new Set<Promise<void>>();
   #trashed = 0;
+  /** Downloads of this moment, by file name. */
+  readonly #underWay = new Set<string>();
 
   constructor(options: ImageStoreOptions) {
     this.#options = options;
@@ -179,6 +181,19 @@ export class FileImageStore implements ImageStore {
   }
 
   async takeIn(descriptor: Descriptor): Promise<LayerIntake> {
+    const name = partialName(descriptor.digest);
+    this.#underWay.add(name);
+    try {
+      const intake = await this.#startIntake(descriptor);
+      void intake.ended.then(() => this.#underWay.delete(name));
+      return intake;
+    } catch (error) {
+      this.#underWay.delete(name);
+      throw error;
+    }
+  }
+
+  async #startIntake(descriptor: Descriptor): Promise<Intake> {
     return await startIntake(
       this.#files,
       this.#options.unpacker,
@@ -226,6 +241,16 @@ export class FileImageStore implements ImageStore {
     await rm(this.#files.layerRecord(layer.diffId), { force: true });
     await this.#discard(this.layerDir(layer.diffId));
     await this.#discard(this.#files.blob(layer.blob));
+  }
+
+  async dropPartials(idleMs: number): Promise<void> {
+    for (const name of await readdir(this.#files.ingest)) {
+      const path = join(this.#files.ingest, name);
+      const file = await stat(path).catch(() => undefined);
+      if (file !== undefined && !this.#underWay.has(name) && file.mtimeMs <= Date.now() - idleMs) {
+        await rm(path, { force: true });
+      }
+    }
   }
 
   /** Moves a tree or file out of the way, and removes it behind: even a single unlink takes long when the file is large. */

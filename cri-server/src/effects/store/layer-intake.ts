@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { Digest } from "../../model/ids.ts";
 import type { LayerIntake, StoredLayer, UnpackResult } from "../../ports/image-store.ts";
 import type { Descriptor } from "../../ports/registry.ts";
 import type { Unpacker, UnpackJob } from "../layer/unpacker.ts";
@@ -25,6 +26,11 @@ export interface IntakeLimits {
 
 let counter = 0;
 
+/** The file of a blob that is still coming. */
+export function partialName(digest: Digest): string {
+  return `${hex(digest)}.part`;
+}
+
 /** Opens the file for a layer's blob and starts to unpack what is in it already. */
 export async function startIntake(
   files: ImageFiles,
@@ -32,9 +38,9 @@ export async function startIntake(
   descriptor: Descriptor,
   limits: IntakeLimits,
   publish: (result: UnpackResult, directory: string) => Promise<StoredLayer>,
-): Promise<LayerIntake> {
+): Promise<Intake> {
   counter += 1;
-  const name = `${hex(descriptor.digest)}.part`;
+  const name = partialName(descriptor.digest);
   const path = join(files.ingest, name);
   const into = join("tmp", `${hex(descriptor.digest).slice(0, 24)}-${counter}`);
   const directory = join(files.layers, into);
@@ -75,13 +81,18 @@ interface IntakeParts {
   readonly publish: (result: UnpackResult, directory: string) => Promise<StoredLayer>;
 }
 
-class Intake implements LayerIntake {
+/** See LayerIntake. */
+export class Intake implements LayerIntake {
   readonly have: number;
   readonly unpacked: Promise<UnpackResult>;
+  /** Resolves after commit or abandon. */
+  readonly ended: Promise<void>;
+  readonly #ended = Promise.withResolvers<void>();
   readonly #parts: IntakeParts;
   /** Written runs behind the first gap, by where they start. */
   readonly #ahead = new Map<number, number>();
   #contiguous: number;
+  #closed = false;
   #synced: Promise<void> | undefined;
 
   constructor(parts: IntakeParts) {
@@ -89,6 +100,7 @@ class Intake implements LayerIntake {
     this.have = parts.have;
     this.#contiguous = parts.have;
     this.unpacked = parts.job.done;
+    this.ended = this.#ended.promise;
     this.#announce();
   }
 
@@ -133,26 +145,36 @@ class Intake implements LayerIntake {
 
   async commit(result: UnpackResult): Promise<StoredLayer> {
     const { handle, path, target, directory, publish } = this.#parts;
-    try {
-      await (this.#synced ?? handle.datasync());
-    } finally {
-      await handle.close();
-    }
+    await (this.#synced ?? handle.datasync());
+    await this.#close();
     await rename(path, target);
-    return await publish(result, directory);
+    const layer = await publish(result, directory);
+    this.#ended.resolve();
+    return layer;
   }
 
+  /** After a failed commit as well. */
   async abandon(keepBlob: boolean): Promise<void> {
     const { handle, path, directory, job } = this.#parts;
     job.cancel();
     await this.#synced?.catch(() => {});
-    if (keepBlob && this.#contiguous > 0) {
-      await handle.truncate(this.#contiguous);
-      await handle.close();
-    } else {
-      await handle.close();
-      await rm(path, { force: true });
+    try {
+      if (keepBlob && this.#contiguous > 0 && !this.#closed) {
+        await handle.truncate(this.#contiguous);
+      } else {
+        await rm(path, { force: true });
+      }
+      await rm(directory, { recursive: true, force: true });
+    } finally {
+      await this.#close();
+      this.#ended.resolve();
     }
-    await rm(directory, { recursive: true, force: true });
+  }
+
+  async #close(): Promise<void> {
+    if (!this.#closed) {
+      this.#closed = true;
+      await this.#parts.handle.close();
+    }
   }
 }
