@@ -48,11 +48,21 @@ export function cleanUpContainer(deps: Deps, entry: ContainerEntry): Promise<voi
   const { id } = entry.container;
   return deps.background.add(`container ${id}`, async () => {
     await deps.failpoint("container.remove.cleanup");
-    await entry.pod.monitor?.remove(id);
+    await endProcess(deps, entry);
     await releaseContainer(deps, entry);
     await deps.store.deleteContainer(id);
     deps.objects.deleteContainer(entry);
   });
+}
+
+/** Its monitor ends and forgets it; without one, whatever is in its cgroup is killed. */
+async function endProcess(deps: Pick<Deps, "cgroups">, entry: ContainerEntry): Promise<void> {
+  const { id, cgroupPath } = entry.container;
+  if (entry.pod.monitor !== undefined) {
+    await entry.pod.monitor.remove(id);
+  } else if (cgroupPath !== "") {
+    await deps.cgroups.killAll(cgroupPath);
+  }
 }
 
 /** Frees what a container holds outside its monitor. Each step is idempotent. */

@@ -1,7 +1,8 @@
-import type { Monitor } from "../../ports/monitor.ts";
+import type { ExitRecord, Monitor } from "../../ports/monitor.ts";
 import { recordExit } from "../container/exit.ts";
 import type { LifecycleDeps } from "../deps.ts";
 import type { PodEntry } from "../objects.ts";
+import { initCgroupPath } from "./init-cgroup.ts";
 import { nextSandboxStatus } from "./transition.ts";
 
 type Deps = Pick<LifecycleDeps, "store" | "events" | "log" | "cgroups" | "background" | "clock" | "storage">;
@@ -49,7 +50,12 @@ export async function loseMonitor(deps: Deps, pod: PodEntry): Promise<void> {
       continue;
     }
     await deps.cgroups.killAll(entry.container.cgroupPath);
-    const exit = (await deps.storage.readExit(entry.container.id)) ?? {
+    const recorded = await deps.storage.readExit(entry.container.id);
+    if (recorded !== undefined) {
+      recordExit(deps, entry, recorded);
+      continue;
+    }
+    const exit: ExitRecord = {
       containerId: entry.container.id,
       exitCode: lostExitCode,
       oomKilled: false,
@@ -60,6 +66,9 @@ export async function loseMonitor(deps: Deps, pod: PodEntry): Promise<void> {
       reason: lostReason,
       message: "the pod's monitor ended unexpectedly, and its processes were killed",
     });
+  }
+  if (pod.sandbox.config.namespaces.pid === "POD") {
+    await deps.cgroups.killAll(initCgroupPath(pod.sandbox));
   }
   pod.sandbox = {
     ...pod.sandbox,

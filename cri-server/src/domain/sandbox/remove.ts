@@ -3,7 +3,7 @@ import { cleanUpContainer, markRemoving } from "../container/remove.ts";
 import type { LifecycleDeps } from "../deps.ts";
 import type { PodEntry } from "../objects.ts";
 import { removeCgroupParent } from "./cgroup-parent.ts";
-import { initCgroupPath } from "./run.ts";
+import { initCgroupPath } from "./init-cgroup.ts";
 import { detachNetwork, finishStop, hasHostPorts, killContainers } from "./stop.ts";
 import { nextSandboxStatus } from "./transition.ts";
 
@@ -78,6 +78,8 @@ export async function releaseSandbox(
   const { sandbox } = pod;
   await deps.storage.unpin(sandbox.id);
   if (sandbox.config.namespaces.pid === "POD") {
+    // Empty when a monitor has ended it; without one it may still run.
+    await deps.cgroups.killAll(initCgroupPath(sandbox));
     await deps.cgroups.remove(initCgroupPath(sandbox));
   }
   await removeCgroupParent(deps, sandbox, sandbox.status.cgroupDirs ?? []);

@@ -12,6 +12,7 @@ import type { LifecycleDeps } from "../deps.ts";
 import type { PodEntry } from "../objects.ts";
 import { newSandboxId } from "../objects.ts";
 import { ensureCgroupParent, removeCgroupParent } from "./cgroup-parent.ts";
+import { initCgroupPath } from "./init-cgroup.ts";
 import { watchMonitor } from "./monitoring.ts";
 import { hostsFile, resolvConf } from "./resolv-conf.ts";
 import { nextSandboxStatus } from "./transition.ts";
@@ -208,11 +209,6 @@ export async function monitorSpec(
     shmBytes: deps.settings.shmBytes,
     initCgroup,
   };
-}
-
-/** Where a pod's own init is, when its containers share a PID namespace. */
-export function initCgroupPath(sandbox: Sandbox): string {
-  return `${sandbox.cgroupParent === "/" ? "" : sandbox.cgroupParent}/${sandbox.id}`;
 }
 
 async function attachNetwork(deps: Deps, work: Work): Promise<readonly string[]> {
