@@ -16,8 +16,7 @@ import { eventually } from "../lib/eventually.ts";
 
 const run = promisify(execFile);
 const id = "c".repeat(64);
-const pod = "berth-cniclient-pod";
-const netns = `/run/netns/${pod}`;
+const netns = "/tmp/berth-cniclient-netns";
 const logged: string[] = [];
 const log: Logger = {
   trace() {},
@@ -37,6 +36,16 @@ async function onHost(...command: string[]): Promise<string> {
 }
 async function inPod(...command: string[]): Promise<string> {
   return (await run("nsenter", [`--net=${netns}`, ...command])).stdout;
+}
+
+/** A network namespace pinned at a path, as a pod's is. */
+async function makePod(): Promise<void> {
+  await writeFile(netns, "");
+  await run("unshare", [`--net=${netns}`, "true"]);
+}
+async function dropPod(): Promise<void> {
+  await run("umount", [netns]);
+  await rm(netns);
 }
 
 function runOnHost(request: RunRequest): Promise<RunOutcome> {
@@ -128,11 +137,11 @@ beforeAll(async () => {
     expect(ours).toBeDefined();
   });
   await onHost("ip", "link", "set", "lo", "up");
-  await run("ip", ["netns", "add", pod]);
+  await makePod();
 });
 afterAll(async () => {
   host.kill("SIGKILL");
-  await run("ip", ["netns", "delete", pod]).catch(() => undefined);
+  await dropPod();
 });
 beforeEach(async () => {
   directory = await mkdtemp("/tmp/berth-cniclient-");
@@ -220,8 +229,8 @@ describe("with the reference plugins", () => {
     await network.ready();
     await network.detach(id, "");
     expect(await leases()).toEqual([]);
-    await run("ip", ["netns", "delete", pod]);
-    await run("ip", ["netns", "add", pod]);
+    await dropPod();
+    await makePod();
   });
 
   it("frees what belongs to no sandbox after a restart", async () => {
@@ -235,8 +244,8 @@ describe("with the reference plugins", () => {
     await network.collect([]);
     expect(await leases()).toEqual([]);
     expect(await cached()).toEqual([]);
-    await run("ip", ["netns", "delete", pod]);
-    await run("ip", ["netns", "add", pod]);
+    await dropPod();
+    await makePod();
   });
 
   it("is not blocked by an empty cache file that a power cut left", async () => {
