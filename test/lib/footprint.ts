@@ -62,12 +62,13 @@ async function network(): Promise<string[]> {
   ];
 }
 
-/** What the server has open: everything but anonymous inodes and sockets is named. */
+/** What the server has open: everything but anonymous inodes and sockets is named. The CNI plugin's locks stay open once taken. */
 function descriptors(pid: number): string[] {
   const dir = `/proc/${pid}/fd`;
   const targets = ignoreMissing(() => readdirSync(dir), [])
     .map((fd) => ignoreMissing(() => readlinkSync(join(dir, fd)), "gone"))
     .map((target) => target.replace(/\d+/g, "N"))
+    .filter((target) => !/^\/run\/berth\/cni\/.*\.lock$/.test(target))
     .sort();
   return targets.map(
     (target, index) => `fd ${target} ${targets.slice(0, index).filter((other) => other === target).length}`,
