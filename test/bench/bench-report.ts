@@ -51,7 +51,9 @@ export function report(measured: readonly Measurement[]): string {
         shown(theirs),
         shown(figure("containerd", (line) => line.p95_ms)),
         shown(theirs / ours, 1),
-        bar === undefined || Number.isNaN(theirs) ? "" : `${theirs / ours >= bar ? "meets" : "MISSES"} ${bar}x`,
+        bar === undefined || Number.isNaN(theirs)
+          ? ""
+          : `${theirs / ours >= bar ? "meets" : "MISSES"} ${bar}x`,
       ]),
     );
     const rate = figure("berth", (line) => line.per_s);

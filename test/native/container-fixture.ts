@@ -53,9 +53,12 @@ export interface Fixture {
 export const versions: readonly (1 | 2)[] = existsSync("/sys/fs/cgroup/cgroup.controllers") ? [2] : [1, 2];
 const v2Root = versions.length === 1 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/unified";
 
+/** hack/test's part `sanitized` runs the same tests with the ASan/UBSan builds. */
+export const sanitizedSuffix = process.env.BERTH_SANITIZED === undefined ? "" : "-sanitized";
+
 /** User-mode Linux and sanitized builds are right, not fast. */
 export const isSlow =
-  process.env.BERTH_CHILD_TEST !== undefined ||
+  process.env.BERTH_SANITIZED !== undefined ||
   readFileSync("/proc/cpuinfo", "utf8").includes("User Mode Linux");
 export const hasTimeNamespaces = existsSync("/proc/self/ns/time");
 
@@ -282,7 +285,7 @@ class TestFixture implements Fixture {
 /** Builds the driver when it is older than its sources. */
 export async function makeFixture(version: 1 | 2 = versions[0] ?? 2): Promise<Fixture> {
   await run("make", ["-s", "-C", native, "child-test"], { timeout: 120_000 });
-  const program = process.env.BERTH_CHILD_TEST ?? join(native, "build/child-test");
+  const program = join(native, `build/child-test${sanitizedSuffix}`);
   const directory = await mkdtemp(join(tmpdir(), "berth-child-"));
   await chmod(directory, 0o711);
   const fixture = new TestFixture(directory, program, version);

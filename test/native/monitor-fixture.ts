@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { startLauncher } from "../../cri-server/src/effects/native/launcher.ts";
 import type { LaunchPlan, ProcessPlan } from "../../cri-server/src/model/plan.ts";
 import type { ExitRecord, Monitor, MonitorHost, PodMonitorSpec } from "../../cri-server/src/ports/monitor.ts";
-import { type Fixture, makeFixture } from "./container-fixture.ts";
+import { type Fixture, makeFixture, sanitizedSuffix } from "./container-fixture.ts";
 
 const run = promisify(execFile);
 const native = resolve(import.meta.dirname, "../../native");
@@ -121,7 +121,7 @@ async function confined(program: string, directory: string): Promise<string> {
 export async function makeMonitorFixture(poolSize = 2, confine = false): Promise<MonitorFixture> {
   await run("make", ["-s", "-C", native, "build/berth-native"], { timeout: 120_000 });
   const containers = await makeFixture();
-  const built = process.env.BERTH_NATIVE ?? join(native, "build/berth-native");
+  const built = join(native, `build/berth-native${sanitizedSuffix}`);
   const program = confine ? await confined(built, containers.directory) : built;
   const lost: string[] = [];
   const host = await startLauncher({ program, poolSize, onLost: (reason) => lost.push(reason) });

@@ -4,9 +4,9 @@ import { Unpacker, type UnpackJob } from "../../cri-server/src/effects/layer/unp
 import type { UnpackResult } from "../../cri-server/src/ports/image-store.ts";
 import type { Logger } from "../../cri-server/src/ports/logger.ts";
 import { type TarEntry, tarArchive } from "../lib/tar-archive.ts";
+import { sanitizedSuffix } from "./container-fixture.ts";
 
 const native = join(import.meta.dirname, "../../native/build");
-const suffix = process.env.BERTH_SANITIZED === undefined ? "" : "-sanitized";
 
 const quiet: Logger = {
   trace() {},
@@ -34,7 +34,7 @@ export class UnpackFixture {
     mkdirSync(join(this.top, "images"));
     mkdirSync(join(this.top, "layers"));
     this.unpacker = new Unpacker({
-      program: join(native, `berth-unpack${suffix}`),
+      program: join(native, `berth-unpack${sanitizedSuffix}`),
       socket: join(this.top, "socket"),
       imagesDir: join(this.top, "images"),
       layersDir: join(this.top, "layers"),

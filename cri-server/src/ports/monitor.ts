@@ -1,6 +1,6 @@
-import type { ProcessIdentity } from "../model/sandbox.ts";
-import type { ExecPlan, LaunchPlan } from "../model/plan.ts";
 import type { UserNamespace } from "../model/namespaces.ts";
+import type { ExecPlan, LaunchPlan } from "../model/plan.ts";
+import type { ProcessIdentity } from "../model/sandbox.ts";
 
 /** What a pod's monitor is started with. */
 export interface PodMonitorSpec {
