@@ -36,7 +36,6 @@ static inline long sys6(long n, long a, long b, long c, long d, long e, long f)
 			 : "rcx", "r11", "memory");
 	return result;
 }
-__asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tand $-16, %rsp\n\tcall launcher_main\n\thlt\n");
 #elif defined(__aarch64__)
 static inline long sys6(long n, long a, long b, long c, long d, long e, long f)
 {
@@ -53,7 +52,6 @@ static inline long sys6(long n, long a, long b, long c, long d, long e, long f)
 			 : "memory");
 	return x0;
 }
-__asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x30, #0\n\tmov x0, sp\n\tbl launcher_main\n\tbrk #0\n");
 #else
 #error "no system calls for this architecture here"
 #endif

@@ -169,7 +169,9 @@ export class World {
 
   async call(spec: CallSpec): Promise<CallOutcome> {
     const netns =
-      spec.netns === undefined || spec.netns.includes("/") ? (spec.netns ?? "") : `/run/netns/${spec.netns}`;
+      spec.netns === undefined || spec.netns === "" || spec.netns.includes("/")
+        ? (spec.netns ?? "")
+        : `/run/netns/${spec.netns}`;
     const env = {
       PATH: process.env.PATH ?? "",
       CNI_COMMAND: spec.command,

@@ -1,7 +1,7 @@
 import { ensureBridge, hasIpv6, setSysctl } from "../link/bridge.ts";
 import { networkKey, networkTag } from "../link/names.ts";
 import { acceptForwarding } from "../nft/forward.ts";
-import { isolationChain, networkChainNames, networkChains, sharedChains } from "../nft/ruleset.ts";
+import { isolationChain, masqueradeChain, networkChainNames, sharedChains } from "../nft/ruleset.ts";
 import type { Prefix } from "../spec/address.ts";
 import { formatPrefix, networkOf } from "../spec/address.ts";
 import type { NetConfig } from "../spec/config.ts";
@@ -20,7 +20,7 @@ async function ensureTable(context: Context, config: NetConfig, subnets: readonl
   const key = networkKey(config);
   const chains = [
     ...sharedChains(),
-    ...networkChains(key, subnets, config.ipMasq),
+    ...(config.ipMasq ? [masqueradeChain(key, subnets)] : []),
     ...(config.ingressPolicy === "open" ? [] : [isolationChain(key, config.ingressPolicy)]),
   ];
   const lock = await context.lockTable();

@@ -56,10 +56,10 @@ export async function sweepHostPorts(context: Context): Promise<number> {
   const lock = await context.lockTable();
   try {
     const elements = await context.table.list();
-    if (elements.length === 0) return 0;
     const links = new Set((await context.host.listLinks()).map((link) => link.name));
     const dead = elements.filter(({ owner }) => linkOfOwner(owner) !== "-" && !links.has(linkOfOwner(owner)));
     await context.table.remove(dead);
+    await context.table.sweepDevices(links);
     return dead.length;
   } finally {
     await lock.release();

@@ -157,15 +157,15 @@ export function newMap(map: MapSpec, id: number): Message {
   );
 }
 
-/** Names of the bridges that have pods; type ifname of the nft command. */
-export const bridgeSet = "bridges";
+/** Devices that pods are behind: bridges, and links without one. Type ifname of the nft command. */
+export const deviceSet = "devices";
 
-export function newBridgeSet(id: number): Message {
+export function newDeviceSet(id: number): Message {
   return message(
     "newSet",
     flags.create,
     text(1, tableName),
-    text(2, bridgeSet),
+    text(2, deviceSet),
     be32(3, 0),
     be32(4, 41),
     be32(5, 16),
@@ -173,17 +173,15 @@ export function newBridgeSet(id: number): Message {
   );
 }
 
-/** No error when it is there already. */
-export function newBridge(name: string): Message {
+export function deviceKey(name: string): Buffer {
   const key = Buffer.alloc(16);
   key.write(name);
-  return message(
-    "newElement",
-    flags.create,
-    text(1, tableName),
-    text(2, bridgeSet),
-    nested(3, nested(1, nested(1, attr(1, key)))),
-  );
+  return key;
+}
+
+/** No error when it is there already. */
+export function newDevice(name: string): Message {
+  return message("newElement", flags.create, ...elementList(deviceSet, keyAttribute(deviceKey(name))));
 }
 
 export interface Element {

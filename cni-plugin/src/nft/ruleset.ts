@@ -24,7 +24,7 @@ import {
   verdict,
 } from "./expressions.ts";
 import type { BaseChain, MapSpec } from "./messages.ts";
-import { bridgeSet } from "./messages.ts";
+import { deviceSet } from "./messages.ts";
 
 const hooks = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const;
 
@@ -157,7 +157,19 @@ function loopbackGuard(): BaseChain {
 /** Chains that all networks share; a pod is an element in a map that they look up. */
 export function sharedChains(): readonly BaseChain[] {
   const rules = hostPortRules([], []);
+  const fromPods = [loadMeta("iifname"), member(deviceSet)];
   return [
+    // A pod's way to a host port of a pod beside it, or of its own: the answer has to come back by this host.
+    withFingerprint(
+      {
+        name: "hostports-pods",
+        type: "nat",
+        hook: hooks.prerouting,
+        priority: hairpinDstNat,
+        rules: hostPortRules(fromPods, markPacket(masqueradeBit)),
+      },
+      "host ports, from pods",
+    ),
     withFingerprint(
       { name: "hostports", type: "nat", hook: hooks.prerouting, priority: dstNat, rules },
       "host ports, from outside",
@@ -171,25 +183,8 @@ export function sharedChains(): readonly BaseChain[] {
   ];
 }
 
-/** A network's own chains: masquerade if it wants that, and its pods' way to host ports of pods beside them. */
-export function networkChains(
-  key: NetworkKey,
-  subnets: readonly Prefix[],
-  ipMasq: boolean,
-): readonly BaseChain[] {
-  const tag = networkTag(key);
-  const label = `${key.name} on ${key.bridge}`;
-  const hairpin = withFingerprint(
-    {
-      name: `hairpin-${tag}`,
-      type: "nat",
-      hook: hooks.prerouting,
-      priority: hairpinDstNat,
-      rules: hostPortRules(interfaceName("iifname", "equal", key.bridge), markPacket(masqueradeBit)),
-    },
-    `host ports, from pods of ${label}`,
-  );
-  if (!ipMasq) return [hairpin];
+/** The masquerade of a network: one rule for each of its subnets. */
+export function masqueradeChain(key: NetworkKey, subnets: readonly Prefix[]): BaseChain {
   const rules = subnets.map((subnet) => [
     ...family(subnet.address.family),
     ...network("source", "equal", subnet),
@@ -197,14 +192,11 @@ export function networkChains(
     ...notMulticast(),
     masquerade(),
   ]);
-  const words = `masquerade ${label}: ${subnets.map(formatPrefix).join(", ")}`.slice(0, 100);
-  return [
-    hairpin,
-    withFingerprint(
-      { name: `masquerade-${tag}`, type: "nat", hook: hooks.postrouting, priority: srcNat, rules },
-      words,
-    ),
-  ];
+  const words = `${key.name} on ${key.bridge}: ${subnets.map(formatPrefix).join(", ")}`.slice(0, 100);
+  return withFingerprint(
+    { name: `masquerade-${networkTag(key)}`, type: "nat", hook: hooks.postrouting, priority: srcNat, rules },
+    words,
+  );
 }
 
 /**
@@ -213,7 +205,7 @@ export function networkChains(
  */
 export function isolationChain(key: NetworkKey, policy: Exclude<Isolation, "open">): BaseChain {
   const to = interfaceName("oifname", "equal", key.bridge);
-  const others = [...interfaceName("iifname", "differs", key.bridge), loadMeta("iifname"), member(bridgeSet)];
+  const others = [...interfaceName("iifname", "differs", key.bridge), loadMeta("iifname"), member(deviceSet)];
   const own = interfaceName("iifname", "equal", key.bridge);
   const forbidden = (from: readonly Buffer[]): readonly Buffer[] => [
     ...to,
@@ -240,5 +232,5 @@ export function isolationChain(key: NetworkKey, policy: Exclude<Isolation, "open
 /** Names of all chains that a network can have. */
 export function networkChainNames(key: NetworkKey): readonly string[] {
   const tag = networkTag(key);
-  return [`hairpin-${tag}`, `masquerade-${tag}`, `isolation-${tag}`];
+  return [`masquerade-${tag}`, `isolation-${tag}`];
 }

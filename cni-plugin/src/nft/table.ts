@@ -11,15 +11,17 @@ import {
   batchEnd,
   deleteChain,
   deleteElement,
+  deviceKey,
+  deviceSet,
   flushChain,
   getChain,
   getElement,
   isPart,
   listChains,
   listElements,
-  newBridge,
-  newBridgeSet,
   newChain,
+  newDevice,
+  newDeviceSet,
   newElement,
   newMap,
   newRule,
@@ -55,12 +57,19 @@ export class Table {
   }
 
   /**
-   * Makes the chains as described and removes those of `unwanted` that are not among them. What is so already stays
-   * untouched; the rest changes in one transaction.
+   * Makes the chains as described, removes those of `unwanted` that are not among them, and counts the device among
+   * those that pods are behind. What is so already stays untouched; the rest changes in one transaction.
    */
-  async ensure(chains: readonly BaseChain[], unwanted: readonly string[], bridge: string): Promise<void> {
+  async ensure(
+    chains: readonly BaseChain[],
+    unwanted: readonly string[],
+    device: string | undefined,
+  ): Promise<void> {
     const surplus = unwanted.filter((name) => !chains.some((chain) => chain.name === name));
-    const present = await this.comments([...chains.map((chain) => chain.name), ...surplus]);
+    const [present, known] = await Promise.all([
+      this.comments([...chains.map((chain) => chain.name), ...surplus]),
+      device === undefined ? [] : this.find([{ map: deviceSet, key: deviceKey(device) }]),
+    ]);
     const changes: Message[] = [];
     for (const [index, chain] of chains.entries()) {
       if (present[index] === chain.comment) continue;
@@ -70,10 +79,20 @@ export class Table {
     for (const [index, name] of surplus.entries()) {
       if (present[chains.length + index] !== undefined) changes.push(flushChain(name), deleteChain(name));
     }
-    if (changes.length === 0) return;
+    if (changes.length === 0 && (device === undefined || known[0] !== undefined)) return;
     const sets = Object.values(maps).map((map, index) => newMap(map, index + 1));
-    const bridges = [newBridgeSet(sets.length + 1), newBridge(bridge)];
-    await this.#commit("install rules", [newTable(), ...sets, ...bridges, ...changes]);
+    const devices = [newDeviceSet(sets.length + 1), ...(device === undefined ? [] : [newDevice(device)])];
+    await this.#commit("install rules", [newTable(), ...sets, ...devices, ...changes]);
+  }
+
+  /** Forgets devices that are no more. */
+  async sweepDevices(links: ReadonlySet<string>): Promise<void> {
+    const [reply] = await this.#host.filter.request([listElements(deviceSet)]);
+    const gone = (reply?.parts ?? [])
+      .filter((part) => isPart(part.type, "newElement"))
+      .flatMap((part) => elementsOf(deviceSet, part.body))
+      .filter(({ key }) => !links.has(attributeText(key) ?? ""));
+    await this.remove(gone);
   }
 
   /** Removes chains; those that are gone are none. */

@@ -78,7 +78,8 @@ function parseName(fields: Fields): string {
 }
 
 function parseBridge(fields: Fields): string {
-  const bridge = fields.string("bridge") ?? "berth0";
+  // The second is the reference plugin's, for whoever uses this one in its place.
+  const bridge = fields.string("bridge") || (fields.string("type") === "bridge" ? "cni0" : "berth0");
   try {
     checkIfName(bridge);
   } catch (cause) {
