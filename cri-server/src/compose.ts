@@ -13,6 +13,7 @@ import { createPodNetwork } from "./domain/network/pod-network.ts";
 import { sweepPeriodically } from "./domain/network/sweep.ts";
 import { Objects } from "./domain/objects.ts";
 import { recover } from "./domain/recover.ts";
+import { startAdminServer } from "./edge/admin/listen.ts";
 import { imageService } from "./edge/grpc/image-service.ts";
 import { listen } from "./edge/grpc/listen.ts";
 import { runtimeService } from "./edge/grpc/runtime-service.ts";
@@ -42,6 +43,8 @@ import { makeFailpoint } from "./lib/failpoint.ts";
 import { KeyedMutex } from "./lib/keyed-mutex.ts";
 import { Reservations } from "./lib/reservations.ts";
 import { RetryQueue } from "./lib/retry-queue.ts";
+import type { ImageAdmin } from "./ports/image-admin.ts";
+import type { Images } from "./ports/images.ts";
 import type { Logger } from "./ports/logger.ts";
 import type { MonitorHost } from "./ports/monitor.ts";
 
@@ -96,11 +99,12 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
     runtimeService({ ...deps, config, layers, usage, streams, targets }, wrap),
     imageService(deps, wrap),
   ]);
+  const admin = await startAdminServer(join(config.state, "admin.sock"), { images: deps.images, log });
   return {
     close: async () => {
       gate.refusal = "the server is stopping";
       endSweeps();
-      await Promise.all([listener.close(closeGraceMs), streams.close()]);
+      await Promise.all([listener.close(closeGraceMs), streams.close(), admin.close()]);
       await close(deps);
       await plugin.close();
       unlock();
@@ -125,7 +129,7 @@ async function composeLifecycle(
   log: Logger,
   monitors: MonitorHost,
   plugin: Plugin,
-): Promise<LifecycleDeps> {
+): Promise<LifecycleDeps & { readonly images: Images & ImageAdmin }> {
   const clock = createClock();
   const [host, cgroups, store, storage] = await Promise.all([
     readHostFacts(),

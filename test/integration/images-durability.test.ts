@@ -124,6 +124,11 @@ describe("damage on disk", () => {
     const [problem, ...others] = await fixture.images.verify();
     expect(others).toEqual([]);
     expect(problem).toMatchObject({ blob: `sha256:${blob}`, images: [image.id] });
+    const signal = new AbortController().signal;
+    expect(await fixture.images.repair(signal)).toMatchObject([{ blob: `sha256:${blob}`, what: "" }]);
+    expect(await fixture.images.verify()).toEqual([]);
+    expect(fixture.layers()).toHaveLength(1);
+    expect(readdirSync(fixture.path("layers", fixture.layers()[0] ?? ""))).toContain("bin");
   });
 
   it("of a layer without a blob to make it from costs the images that are made of it", async () => {

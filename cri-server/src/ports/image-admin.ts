@@ -35,10 +35,25 @@ export interface ImageDetails {
   readonly users: readonly string[];
 }
 
+/** A layer that is being fetched. */
+export interface Transfer {
+  readonly digest: Digest;
+  readonly size: number;
+  /** Bytes that have come. */
+  readonly have: number;
+}
+
 /** What operators do with images, and kubelets never. */
 export interface ImageAdmin {
   /** Hashes everything in the store anew. Empty: all is well. */
   verify(): Promise<readonly ImageProblem[]>;
+  /**
+   * Fetches every damaged layer again. Resolves with what was damaged; `what` is "" for those that are whole again. Layers
+   * in use keep their unpacked files.
+   */
+  repair(signal: AbortSignal): Promise<readonly ImageProblem[]>;
+  /** Of this moment, all pulls. */
+  transfers(): readonly Transfer[];
   /** Rejects `image-not-found`. */
   inspect(reference: string): Promise<ImageDetails>;
   /** Gives an image one more name. */

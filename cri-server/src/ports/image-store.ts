@@ -57,10 +57,15 @@ export interface UnpackResult {
 
 /** A layer on its way in: what is written is hashed, decompressed and unpacked as it comes. */
 export interface LayerIntake extends BlobSink {
+  /** Bytes that have come so far. */
+  readonly arrived: number;
   /** Settles when the last byte is unpacked, or earlier with the reason why it can't be. Nothing is visible yet. */
   readonly unpacked: Promise<UnpackResult>;
-  /** Makes blob and directory a part of the store. The blob is durable then. */
-  commit(result: UnpackResult): Promise<StoredLayer>;
+  /**
+   * Makes blob and directory a part of the store, in the place of what is there. The blob is durable then. With
+   * `keepDirectory` an unpacked layer that is there already stays.
+   */
+  commit(result: UnpackResult, keepDirectory: boolean): Promise<StoredLayer>;
   /** Drops the directory; with `keepBlob` what has arrived of the blob stays for the next attempt. */
   abandon(keepBlob: boolean): Promise<void>;
 }

@@ -5,7 +5,7 @@ import type { Image } from "../../model/image.ts";
 import type { ImageDetails, ImageProblem } from "../../ports/image-admin.ts";
 import type { ArchiveContent, ArchivedImage, ImageArchives } from "../../ports/image-archive.ts";
 import type { ImageStore, StoredImage } from "../../ports/image-store.ts";
-import type { Descriptor } from "../../ports/registry.ts";
+import type { Descriptor, Registry } from "../../ports/registry.ts";
 import type { ImageLibrary } from "./library.ts";
 import { manifestTypes } from "./manifest.ts";
 import { canonicalName, parseReference } from "./reference.ts";
@@ -29,6 +29,36 @@ export async function verifyImages({ library, store }: AdminDeps): Promise<reado
     }
   }
   return problems;
+}
+
+/** See ImageAdmin.repair. `isLeased` tells whether anybody uses an image. */
+export async function repairImages(
+  deps: AdminDeps,
+  registry: Registry,
+  isLeased: (id: ImageId) => boolean,
+  signal: AbortSignal,
+): Promise<readonly ImageProblem[]> {
+  const outcomes: ImageProblem[] = [];
+  for (const problem of await verifyImages(deps)) {
+    const layer = deps.library.pool.get(problem.diffId);
+    const names = problem.images.flatMap((id) => deps.library.index.stored(id)?.digests ?? []);
+    let what = `${problem.what}; no registry is known to have it`;
+    for (const name of layer === undefined ? [] : names) {
+      try {
+        const repository = await registry.repository(parseReference(name), undefined);
+        if (layer !== undefined) {
+          await deps.library.pool.renew(layer, repository, problem.images.some(isLeased), signal);
+        }
+        what = "";
+        break;
+      } catch (error) {
+        signal.throwIfAborted();
+        what = `${problem.what}; ${error instanceof Error ? error.message : String(error)}`;
+      }
+    }
+    outcomes.push({ ...problem, what });
+  }
+  return outcomes;
 }
 
 function storedImage({ library }: AdminDeps, reference: string): { image: Image; stored: StoredImage } {

@@ -1,12 +1,20 @@
 import { BerthError } from "../../errors/berth-error.ts";
 import type { ImageId } from "../../model/ids.ts";
 import type { Image, ImageLease } from "../../model/image.ts";
-import type { ImageAdmin, ImageDetails, ImageProblem } from "../../ports/image-admin.ts";
+import type { ImageAdmin, ImageDetails, ImageProblem, Transfer } from "../../ports/image-admin.ts";
 import type { ImageArchives } from "../../ports/image-archive.ts";
 import type { StoredImage } from "../../ports/image-store.ts";
 import type { Images, PullRequest, StoreUsage } from "../../ports/images.ts";
 import type { Registry } from "../../ports/registry.ts";
-import { type AdminDeps, archiveOf, inspectImage, loadImages, tagImage, verifyImages } from "./admin.ts";
+import {
+  type AdminDeps,
+  archiveOf,
+  inspectImage,
+  loadImages,
+  repairImages,
+  tagImage,
+  verifyImages,
+} from "./admin.ts";
 import type { ImageIndex } from "./image-index.ts";
 import { ImageLibrary, type LibraryDeps } from "./library.ts";
 import { canonicalName, parseReference } from "./reference.ts";
@@ -180,6 +188,14 @@ class ImageService implements Images, ImageAdmin {
 
   async verify(): Promise<readonly ImageProblem[]> {
     return await verifyImages(this.#admin);
+  }
+
+  async repair(signal: AbortSignal): Promise<readonly ImageProblem[]> {
+    return await repairImages(this.#admin, this.#deps.registry, (id) => this.#isLeased(id), signal);
+  }
+
+  transfers(): readonly Transfer[] {
+    return this.#library.pool.transfers();
   }
 
   async inspect(reference: string): Promise<ImageDetails> {

@@ -1,5 +1,6 @@
 import { BerthError } from "../../errors/berth-error.ts";
 import type { Digest } from "../../model/ids.ts";
+import type { Transfer } from "../../ports/image-admin.ts";
 import type { ImageStore, LayerIntake, StoredLayer, UnpackResult } from "../../ports/image-store.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { Descriptor, Repository } from "../../ports/registry.ts";
@@ -30,6 +31,7 @@ export class LayerPool {
   readonly #holds = new Map<Digest, number>();
   readonly #flights = new SharedWork<StoredLayer>();
   readonly #slots: Slots;
+  readonly #intakes = new Set<{ readonly descriptor: Descriptor; readonly intake: LayerIntake }>();
   #bytes = 0;
   #inodes = 0;
 
@@ -45,6 +47,14 @@ export class LayerPool {
 
   all(): readonly StoredLayer[] {
     return [...this.#layers.values()];
+  }
+
+  transfers(): readonly Transfer[] {
+    return [...this.#intakes].map(({ descriptor: { digest, size }, intake }) => ({
+      digest,
+      size,
+      have: intake.arrived,
+    }));
   }
 
   get(diffId: Digest): StoredLayer | undefined {
@@ -103,6 +113,7 @@ export class LayerPool {
   async #fetch(request: LayerRequest, signal: AbortSignal): Promise<StoredLayer> {
     for (let attempt = 1; ; attempt++) {
       const intake = await this.#deps.store.takeIn(request.descriptor);
+      this.#intakes.add({ descriptor: request.descriptor, intake });
       try {
         const result = await receive(request, intake, signal);
         const present = this.#layers.get(result.diffId);
@@ -110,21 +121,51 @@ export class LayerPool {
           await intake.abandon(false);
           return present;
         }
-        const layer = await intake.commit(result);
+        const layer = await intake.commit(result, false);
         this.add(layer);
         return layer;
       } catch (error) {
-        const wrong = error instanceof BerthError && error.code === "pull-failed";
-        const full = error instanceof BerthError && error.code === "resource-exhausted";
-        await intake.abandon(!wrong && !full);
-        if (!wrong || attempt > maxWrongContent || signal.aborted || error.message.includes("unauthorized")) {
+        const isWrong = error instanceof WrongContent;
+        const isFull = error instanceof BerthError && error.code === "resource-exhausted";
+        await intake.abandon(!isWrong && !isFull);
+        if (!isWrong || attempt > maxWrongContent || signal.aborted) {
           throw error;
         }
-        this.#deps.log.warn(
-          { digest: request.descriptor.digest, err: error },
-          "a layer is fetched again from its start",
-        );
+        const { digest } = request.descriptor;
+        this.#deps.log.warn({ digest, err: error }, "a layer is fetched again from its start");
+      } finally {
+        this.#forget(intake);
       }
+    }
+  }
+
+  #forget(intake: LayerIntake): void {
+    for (const one of this.#intakes) {
+      if (one.intake === intake) {
+        this.#intakes.delete(one);
+      }
+    }
+  }
+
+  /** Fetches a damaged layer again. Its unpacked files are replaced too, unless they are in use. */
+  async renew(
+    layer: StoredLayer,
+    repository: Repository,
+    inUse: boolean,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const descriptor = { mediaType: "", digest: layer.blob, size: layer.blobBytes };
+    const intake = await this.#deps.store.takeIn(descriptor);
+    try {
+      const result = await receive(
+        { descriptor, diffId: Promise.resolve(layer.diffId), repository },
+        intake,
+        signal,
+      );
+      await intake.commit(result, inUse);
+    } catch (error) {
+      await intake.abandon(false);
+      throw error;
     }
   }
 
@@ -144,6 +185,13 @@ export class LayerPool {
   }
 }
 
+/** What came is not what its digest promises, or no layer: it may have been changed on its way. */
+class WrongContent extends BerthError {
+  constructor(message: string, options?: { cause?: unknown }) {
+    super("pull-failed", message, options);
+  }
+}
+
 async function receive(
   request: LayerRequest,
   intake: LayerIntake,
@@ -154,16 +202,17 @@ async function receive(
   const stop = new AbortController();
   const both = AbortSignal.any([signal, stop.signal]);
   const downloaded = repository.download(descriptor, intake, both);
-  const unpacked = intake.unpacked.catch((error: unknown) => {
+  const unpacked = intake.unpacked.catch((cause: unknown) => {
+    const isWrong = cause instanceof BerthError && cause.code === "pull-failed";
+    const error = isWrong
+      ? new WrongContent(`layer ${descriptor.digest}: ${cause.message}`, { cause })
+      : cause;
     stop.abort(error);
     throw error;
   });
   const [, result] = await Promise.all([downloaded, unpacked]);
   if (result.blob !== descriptor.digest) {
-    throw new BerthError(
-      "pull-failed",
-      `layer ${descriptor.digest}: what came has the digest ${result.blob}`,
-    );
+    throw new WrongContent(`layer ${descriptor.digest}: what came has the digest ${result.blob}`);
   }
   const wanted = await request.diffId;
   if (result.diffId !== wanted) {
@@ -173,8 +222,7 @@ async function receive(
 }
 
 function wrongDiffId({ digest }: Descriptor, found: Digest, wanted: Digest): BerthError {
-  return new BerthError(
-    "pull-failed",
+  return new WrongContent(
     `layer ${digest} is ${found} uncompressed; the image's configuration says ${wanted}`,
   );
 }

@@ -136,7 +136,7 @@ export class FileImageStore implements ImageStore {
       throw new Error(`the blob ${descriptor.digest} is damaged`);
     }
     await this.#discard(this.layerDir(diffId));
-    await this.#publish(descriptor, result, into);
+    await this.#publish(descriptor, result, into, false);
     present.add(layerKey(diffId));
   }
 
@@ -199,11 +199,24 @@ export class FileImageStore implements ImageStore {
       this.#options.unpacker,
       descriptor,
       this.#options.limits,
-      async (result, directory) => await this.#publish(descriptor, result, directory),
+      async (result, directory, keep) => await this.#publish(descriptor, result, directory, keep),
     );
   }
 
-  async #publish(descriptor: Descriptor, result: UnpackResult, directory: string): Promise<StoredLayer> {
+  async #publish(
+    descriptor: Descriptor,
+    result: UnpackResult,
+    directory: string,
+    keepDirectory: boolean,
+  ): Promise<StoredLayer> {
+    const present = this.#layers.get(result.diffId);
+    if (keepDirectory && present !== undefined) {
+      await this.#discard(directory);
+      return present;
+    }
+    if (present !== undefined) {
+      await this.#discard(this.layerDir(result.diffId));
+    }
     const record: LayerRecord = {
       diffId: result.diffId,
       blob: descriptor.digest,

@@ -31,13 +31,16 @@ export function partialName(digest: Digest): string {
   return `${hex(digest)}.part`;
 }
 
+/** Gives an unpacked directory its place. */
+type Publish = (result: UnpackResult, directory: string, keepDirectory: boolean) => Promise<StoredLayer>;
+
 /** Opens the file for a layer's blob and starts to unpack what is in it already. */
 export async function startIntake(
   files: ImageFiles,
   unpacker: Unpacker,
   descriptor: Descriptor,
   limits: IntakeLimits,
-  publish: (result: UnpackResult, directory: string) => Promise<StoredLayer>,
+  publish: Publish,
 ): Promise<Intake> {
   counter += 1;
   const name = partialName(descriptor.digest);
@@ -78,7 +81,7 @@ interface IntakeParts {
   readonly descriptor: Descriptor;
   readonly have: number;
   readonly job: UnpackJob;
-  readonly publish: (result: UnpackResult, directory: string) => Promise<StoredLayer>;
+  readonly publish: Publish;
 }
 
 /** See LayerIntake. */
@@ -92,6 +95,7 @@ export class Intake implements LayerIntake {
   /** Written runs behind the first gap, by where they start. */
   readonly #ahead = new Map<number, number>();
   #contiguous: number;
+  #arrived: number;
   #closed = false;
   #synced: Promise<void> | undefined;
 
@@ -99,9 +103,14 @@ export class Intake implements LayerIntake {
     this.#parts = parts;
     this.have = parts.have;
     this.#contiguous = parts.have;
+    this.#arrived = parts.have;
     this.unpacked = parts.job.done;
     this.ended = this.#ended.promise;
     this.#announce();
+  }
+
+  get arrived(): number {
+    return this.#arrived;
   }
 
   async write(chunks: readonly Buffer[], position: number): Promise<void> {
@@ -119,6 +128,7 @@ export class Intake implements LayerIntake {
         position + bytesWritten,
       );
     }
+    this.#arrived += length;
     this.#ahead.set(position, position + length);
     for (
       let end = this.#ahead.get(this.#contiguous);
@@ -143,12 +153,12 @@ export class Intake implements LayerIntake {
     this.#synced.catch(() => {});
   }
 
-  async commit(result: UnpackResult): Promise<StoredLayer> {
+  async commit(result: UnpackResult, keepDirectory: boolean): Promise<StoredLayer> {
     const { handle, path, target, directory, publish } = this.#parts;
     await (this.#synced ?? handle.datasync());
     await this.#close();
     await rename(path, target);
-    const layer = await publish(result, directory);
+    const layer = await publish(result, directory, keepDirectory);
     this.#ended.resolve();
     return layer;
   }
