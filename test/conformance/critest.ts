@@ -11,6 +11,9 @@ import { adaptedCritest, runSuite } from "./suite.ts";
 
 const cache = process.env.BERTH_CACHE ?? join(homedir(), ".cache/berth");
 
+/** Beyond that a list of what failed tells only that everything did. */
+const longestList = 15;
+
 interface Arguments {
   /** Where the counts of all runs are written to, as JSON. */
   readonly report: string | undefined;
@@ -94,7 +97,8 @@ async function runRound(planned: readonly Pass[], suite: Suite): Promise<readonl
   const judgements: Judgement[] = [];
   for (const pass of planned) judgements.push(await runPass(pass, server, suite));
   const differences = judgements.flatMap((judgement) => judgement.differences);
-  for (const line of differences) console.log(line);
+  for (const line of differences.slice(0, longestList)) console.log(line.slice(0, 400));
+  if (differences.length > longestList) console.log(`and ${differences.length - longestList} more`);
   if (differences.length > 0) {
     console.log(`log: ${cache}/critest.log, server: ${cache}/berthd.log`);
     await run("cp", [join(suite.folder, "critest.log"), server.logPath, cache]);
