@@ -12,7 +12,7 @@ import {
   useCluster,
 } from "./cluster.ts";
 
-useCluster();
+useCluster("configuration");
 
 describe("configuration", () => {
   it("passes Secret, ConfigMap, downward API and token, and updates files", async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { apply, eventually, field, inPod, kubectl, onNode, running, useCluster } from "./cluster.ts";
 
-useCluster();
+useCluster("isolation");
 
 describe("isolation", () => {
   it("shares the namespaces that were asked for, and no others", async () => {

@@ -14,7 +14,7 @@ import {
   useCluster,
 } from "./cluster.ts";
 
-useCluster();
+useCluster("kubectl");
 
 const script = fileURLToPath(new URL("../../hack/cluster", import.meta.url));
 
@@ -37,7 +37,7 @@ describe("kubectl", () => {
     await running("counter");
     await running("attach");
     const followed = kubectl("logs", "-f", "counter", "--tail=1");
-    const terminal = `${script} kubectl exec -it counter -- sh -c 'tty; stty size'`;
+    const terminal = `${script} kubectl exec -it counter -- sh -c 'tty; sleep 1; stty size'`;
     const shown = await onTerminal(terminal);
     expect(shown).toContain("/dev/pts/0");
     expect(shown).toContain("33 99");

@@ -11,7 +11,7 @@ import {
   useCluster,
 } from "./cluster.ts";
 
-useCluster();
+useCluster("restarts");
 
 const web = ["get", "pods", "-l", "app=nginx", "-o"];
 

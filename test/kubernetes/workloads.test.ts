@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { apply, eventually, field, inPod, kubectl, onNode, running, useCluster } from "./cluster.ts";
 
-useCluster();
+useCluster("workloads");
 
 describe("workloads", () => {
   it("serves a Deployment through NodePort, LoadBalancer and cluster IP, and replaces a killed pod", async () => {
