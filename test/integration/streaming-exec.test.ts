@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Berthd } from "../lib/berthd.ts";
+import { outcomeOf } from "../lib/command.ts";
 import { eventually } from "../lib/eventually.ts";
 import { pull, type TestContainer, TestPod } from "../lib/pod.ts";
 import { gigabyteSource, pattern, Streaming, transports } from "../lib/streaming.ts";
@@ -90,6 +91,14 @@ describe.each(transports)("exec over %s", (transport) => {
     expect(seen.result).toBe(expected);
     expect(seen.peak - seen.before).toBeLessThan(64);
     expect(seen.p50).toBeLessThan(10);
+  });
+
+  it("brings all output and the exit code of a command that leaves its input unread", async () => {
+    const script = "head -c 5 > /dev/null; seq 1 20000; exit 5";
+    const line = streaming.command(exec("-i", container.id, "sh", "-c", `'${script}'`));
+    const outcome = await outcomeOf("sh", ["-c", `cat /dev/zero | ${line}`]);
+    expect(outcome.stdout.split("\n").length).toBe(20_001);
+    expect(outcome.stderr).toContain("exit code 5");
   });
 
   it("serves fifty at once, and keeps none of their files", async () => {

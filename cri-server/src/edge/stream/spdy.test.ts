@@ -214,6 +214,41 @@ describe("a connection", () => {
     expect(wire.destroyed).toBe(true);
   });
 
+  it("survives whatever it is sent", async () => {
+    const client = new Client();
+    const valid = Buffer.concat([
+      await client.open(1, { streamType: "stdin" }),
+      data(1, "hello"),
+      pingFrame(1),
+      await client.open(3, { streamType: "error", port: "80" }, flagFin),
+      data(3, "more", flagFin),
+      controlFrame(frameType.goAway, 0, Buffer.alloc(8)),
+    ]);
+    // A linear congruential generator: the same bytes are changed in every run.
+    let seed = 7;
+    const random = (limit: number) => {
+      seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
+      return (seed >>> 8) % limit;
+    };
+    for (let round = 0; round < 300; round += 1) {
+      const { send, streams, connection, settle } = fixture();
+      const bytes = Buffer.from(valid);
+      for (let changes = random(6); changes >= 0; changes -= 1) {
+        bytes[random(bytes.length)] = random(256);
+      }
+      send(bytes.subarray(0, 1 + random(bytes.length)));
+      send(bytes);
+      if (round % 20 === 0) {
+        await settle();
+      }
+      for (const stream of streams) {
+        stream.incoming.resume();
+      }
+      connection.destroy();
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  });
+
   it("resets all streams when the peer is gone", async () => {
     const { connection, streams, send, settle } = fixture();
     send(await new Client().open(1, {}));
