@@ -20,18 +20,22 @@ export interface FixtureOptions {
   readonly ranges?: RangePlan;
   readonly pinned?: readonly string[];
   readonly idleMs?: number;
+  /** Of the fixture's folder. */
+  readonly parent?: string;
 }
 
 /** The image service without a server around it, on folders of its own. */
 export class ImageFixture implements AsyncDisposable {
-  readonly dir = mkdtempSync("/var/tmp/berth-images-");
+  readonly dir: string;
   readonly log: LogLine[] = [];
-  readonly certsDir = join(this.dir, "certs.d");
+  readonly certsDir: string;
   images: Images & ImageAdmin;
   readonly #options: FixtureOptions;
 
   private constructor(options: FixtureOptions) {
     this.#options = options;
+    this.dir = mkdtempSync(join(options.parent ?? "/var/tmp", "berth-images-"));
+    this.certsDir = join(this.dir, "certs.d");
     for (const name of ["root", "run", "certs.d"]) mkdirSync(join(this.dir, name));
     this.images = this.#compose();
   }

@@ -9,7 +9,7 @@ import type { Repository } from "../../ports/registry.ts";
 import { ImageIndex } from "./image-index.ts";
 import { LayerPool } from "./layer-pool.ts";
 import type { Platform } from "./manifest.ts";
-import { type FetchedContent, fetchContent, type ResolvedImage, recordOf, resolveImage } from "./pull.ts";
+import { fetchContent, type ResolvedImage, recordOf, resolveImage } from "./pull.ts";
 import { canonicalName, parseReference } from "./reference.ts";
 
 export interface LibraryDeps {
@@ -65,11 +65,25 @@ export class ImageLibrary {
     }
   }
 
-  /** Fetches an image and records it. What a failed one leaves waits for the next attempt, then goes. */
+  /** Fetches an image and records it. What a failed attempt leaves waits for the next one, then goes. */
   async bring(repository: Repository, order: Order, signal: AbortSignal): Promise<ImageId> {
+    try {
+      return await this.#bring(repository, order, signal);
+    } catch (error) {
+      // A full disk needs the space now; after any other failure the next attempt is likely to want what there is.
+      if (error instanceof BerthError && error.code === "resource-exhausted") {
+        await this.#sweep(0);
+      } else {
+        this.#sweepLater();
+      }
+      throw error;
+    }
+  }
+
+  async #bring(repository: Repository, order: Order, signal: AbortSignal): Promise<ImageId> {
     const resolved = await resolveImage(repository, order.ask, this.#deps.platform, signal);
     await order.admit?.(resolved, signal);
-    const content = await this.#fetch(repository, resolved, signal);
+    const content = await fetchContent(repository, resolved, this.pool, signal);
     try {
       signal.throwIfAborted();
       const id = resolved.manifest.config.digest as string as ImageId;
@@ -83,25 +97,6 @@ export class ImageLibrary {
       for (const layer of content.layers) {
         this.pool.drop(layer.diffId);
       }
-    }
-  }
-
-  async #fetch(
-    repository: Repository,
-    resolved: ResolvedImage,
-    signal: AbortSignal,
-  ): Promise<FetchedContent> {
-    try {
-      return await fetchContent(repository, resolved, this.pool, signal);
-    } catch (error) {
-      // A full disk needs the space now; after any other failure the next attempt is likely to want what there is.
-      const isFull = error instanceof BerthError && error.code === "resource-exhausted";
-      if (isFull) {
-        await this.#sweep(0);
-      } else {
-        this.#sweepLater();
-      }
-      throw error;
     }
   }
 

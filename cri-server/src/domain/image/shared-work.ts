@@ -8,7 +8,7 @@ interface Shared<T> {
 
 /**
  * Work that several may wait for under one key. It is done once, by a signal of its own: the work stops when the last one
- * who waits for it has given up.
+ * who waits for it has given up, and that one hears of it when it has stopped.
  */
 export class SharedWork<T> {
   readonly #running = new Map<string, Shared<T>>();
@@ -25,6 +25,7 @@ export class SharedWork<T> {
         // Nobody may join what is being stopped.
         this.#forget(key, shared);
         shared.controller.abort(signal.reason);
+        await shared.promise.catch(() => {});
       }
     }
   }

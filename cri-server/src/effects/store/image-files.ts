@@ -1,5 +1,6 @@
 import { open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { BerthError } from "../../errors/berth-error.ts";
 import type { Digest } from "../../model/ids.ts";
 
 /** Where everything of images lies below the root directory. */
@@ -46,6 +47,22 @@ export function hex(digest: Digest): string {
 
 export function layerKey(diffId: Digest): string {
   return hex(diffId).slice(0, 24);
+}
+
+const full = new Set(["ENOSPC", "EDQUOT"]);
+
+/** Runs work on the disk; a full one is an error that says so, and that the pull can act on. */
+export async function onDisk<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof Error && "code" in error && full.has(String(error.code))) {
+      throw new BerthError("resource-exhausted", `the disk of the images is full: ${error.message}`, {
+        cause: error,
+      });
+    }
+    throw error;
+  }
 }
 
 /** Makes names in a directory durable. */

@@ -12,7 +12,7 @@ import type {
 import type { Logger } from "../../ports/logger.ts";
 import type { Descriptor } from "../../ports/registry.ts";
 import type { Unpacker } from "../layer/unpacker.ts";
-import { hex, ImageFiles, layerKey, replaceFile, syncDirectory } from "./image-files.ts";
+import { hex, ImageFiles, layerKey, onDisk, replaceFile, syncDirectory } from "./image-files.ts";
 import { encodeRecord, type LayerRecord, readRecords } from "./image-records.ts";
 import { type Intake, type IntakeLimits, partialName, startIntake } from "./layer-intake.ts";
 
@@ -171,8 +171,10 @@ export class FileImageStore implements ImageStore {
   }
 
   async putImage(image: StoredImage): Promise<void> {
-    await syncDirectory(this.#files.blobs);
-    await replaceFile(this.#files.image(image.id), encodeRecord(image));
+    await onDisk(async () => {
+      await syncDirectory(this.#files.blobs);
+      await replaceFile(this.#files.image(image.id), encodeRecord(image));
+    });
   }
 
   async deleteImage(id: ImageId): Promise<void> {
@@ -225,8 +227,15 @@ export class FileImageStore implements ImageStore {
       inodes: result.inodes,
       unsyncedBoot: this.#bootId,
     };
-    await rename(directory, this.layerDir(result.diffId));
-    await writeFile(this.#files.layerRecord(result.diffId), encodeRecord(record), { mode: 0o600 });
+    const recordFile = this.#files.layerRecord(result.diffId);
+    try {
+      await writeFile(recordFile, encodeRecord(record), { mode: 0o600 });
+      await rename(directory, this.layerDir(result.diffId));
+    } catch (error) {
+      this.#layers.delete(result.diffId);
+      await rm(recordFile, { force: true });
+      throw error;
+    }
     this.#layers.set(result.diffId, record);
     this.#scheduleSync();
     return record;

@@ -6,7 +6,7 @@ import type { LayerIntake, StoredLayer, UnpackResult } from "../../ports/image-s
 import type { Descriptor } from "../../ports/registry.ts";
 import type { Unpacker, UnpackJob } from "../layer/unpacker.ts";
 import { defaultRanges } from "../registry/blob-download.ts";
-import { hex, type ImageFiles } from "./image-files.ts";
+import { hex, type ImageFiles, onDisk } from "./image-files.ts";
 
 /**
  * How much of what a killed server left is there for sure: all, when the blob came in one piece; when it came in ranges,
@@ -36,6 +36,16 @@ type Publish = (result: UnpackResult, directory: string, keepDirectory: boolean)
 
 /** Opens the file for a layer's blob and starts to unpack what is in it already. */
 export async function startIntake(
+  files: ImageFiles,
+  unpacker: Unpacker,
+  descriptor: Descriptor,
+  limits: IntakeLimits,
+  publish: Publish,
+): Promise<Intake> {
+  return await onDisk(async () => await openIntake(files, unpacker, descriptor, limits, publish));
+}
+
+async function openIntake(
   files: ImageFiles,
   unpacker: Unpacker,
   descriptor: Descriptor,
@@ -118,15 +128,12 @@ export class Intake implements LayerIntake {
     for (const chunk of chunks) {
       length += chunk.length;
     }
-    const { bytesWritten } = await this.#parts.handle.writev(chunks, position);
+    const { handle } = this.#parts;
+    const { bytesWritten } = await onDisk(async () => await handle.writev(chunks, position));
     if (bytesWritten !== length) {
       // A regular file takes less than it was given only when the disk is full; the next write says so.
-      await this.#parts.handle.write(
-        Buffer.concat(chunks),
-        bytesWritten,
-        length - bytesWritten,
-        position + bytesWritten,
-      );
+      const rest = Buffer.concat(chunks).subarray(bytesWritten);
+      await onDisk(async () => await handle.write(rest, 0, rest.length, position + bytesWritten));
     }
     this.#arrived += length;
     this.#ahead.set(position, position + length);
@@ -155,12 +162,17 @@ export class Intake implements LayerIntake {
 
   async commit(result: UnpackResult, keepDirectory: boolean): Promise<StoredLayer> {
     const { handle, path, target, directory, publish } = this.#parts;
-    await (this.#synced ?? handle.datasync());
-    await this.#close();
-    await rename(path, target);
-    const layer = await publish(result, directory, keepDirectory);
-    this.#ended.resolve();
-    return layer;
+    return await onDisk(async () => {
+      await (this.#synced ?? handle.datasync());
+      await this.#close();
+      await rename(path, target);
+      const layer = await publish(result, directory, keepDirectory).catch(async (error: unknown) => {
+        await rm(target, { force: true });
+        throw error;
+      });
+      this.#ended.resolve();
+      return layer;
+    });
   }
 
   /** After a failed commit as well. */
