@@ -30,7 +30,11 @@ function vitest(name: string, ...args: string[]): string[] {
 const onRealKernel = ["test/integration", "test/security", "test/failpoint"];
 
 const parts: readonly Part[] = [
-  { name: "lint", minutes: 3, commands: [["biome", "ci", "--error-on-warnings", "."]] },
+  {
+    name: "lint",
+    minutes: 3,
+    commands: [["biome", "ci", "--colors=off", "--diagnostic-level=warn", "--error-on-warnings", "."]],
+  },
   { name: "types", minutes: 3, commands: [["tsc", "--noEmit"]] },
   { name: "check", minutes: 2, commands: [["hack/check"]] },
   { name: "unit", minutes: 5, commands: [vitest("unit", "--project", "unit")] },
@@ -51,6 +55,7 @@ const parts: readonly Part[] = [
   {
     name: "cni",
     minutes: 10,
+    needs: "bench",
     commands: [["hack/isolated", ...vitest("cni", "--project", "integration", "test/cni")]],
   },
   {

@@ -1,9 +1,5 @@
 import { globSync, readdirSync, readFileSync } from "node:fs";
 
-function lines(path: string): string[] {
-  return readFileSync(path, "utf8").trim().split("\n");
-}
-
 /** Of processes: those that were started by a run of hack/test, wherever they are now. */
 function processes(run: string): string[] {
   const found: string[] = [];
@@ -26,11 +22,7 @@ export const runMark = "BERTH_TEST_RUN";
 /** What on this machine, outside every test's own namespaces, has a mark or a name that this run gave it. */
 export function leftovers(run: string): Set<string> {
   return new Set([
-    ...lines("/proc/self/mountinfo")
-      .map((line) => `mount ${line.split(" ")[4]}`)
-      .filter((line) => /\/tmp\/(critest|demo|peer)-/.test(line)),
     ...globSync(`/sys/fs/cgroup/{*/,}berth-test-${run}-*`).map((path) => `cgroup ${path}`),
-    ...globSync(["/tmp/critest-*", "/tmp/demo-*", "/tmp/peer-*"]).map((path) => `file ${path}`),
     ...processes(run),
   ]);
 }

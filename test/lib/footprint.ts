@@ -32,10 +32,17 @@ function processes(): string[] {
   return found;
 }
 
+/** Paths below a directory; what goes away meanwhile is left out. */
+function below(dir: string): string[] {
+  const entries = ignoreMissing(() => readdirSync(dir, { withFileTypes: true }), []);
+  return entries.flatMap((entry) => {
+    const path = join(dir, entry.name);
+    return entry.isDirectory() ? [path, ...below(path)] : [path];
+  });
+}
+
 function tree(kind: string, dir: string, keep: (path: string) => boolean): string[] {
-  const entries = ignoreMissing(() => readdirSync(dir, { recursive: true, encoding: "utf8" }), []);
-  return entries
-    .map((entry) => join(dir, entry))
+  return below(dir)
     .filter(keep)
     .map((path) => `${kind} ${path}`);
 }

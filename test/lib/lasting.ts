@@ -13,4 +13,7 @@ export async function removeLasting(): Promise<void> {
   }
   await outcomeOf("nft", ["delete", "table", "inet", "berth"]);
   await rm("/run/berth", { recursive: true, force: true });
+  // ip-netns(8) makes its folder a mount of its own and leaves that.
+  await outcomeOf("umount", ["/run/netns"]);
+  await rm("/run/netns", { recursive: true, force: true });
 }
