@@ -35,10 +35,10 @@ import { LibseccompFilters } from "./effects/kernel/seccomp.ts";
 import { TurnQueue } from "./effects/kernel/turn-queue.ts";
 import { parseExitFile } from "./effects/native/exit-file.ts";
 import { startLauncher } from "./effects/native/launcher.ts";
+import { lockDirectories } from "./effects/store/directory-lock.ts";
 import { createLayerUsage } from "./effects/store/layer-usage.ts";
 import { createPodStorage } from "./effects/store/pod-storage.ts";
 import { openRecords } from "./effects/store/records.ts";
-import { lockRoot } from "./effects/store/root-lock.ts";
 import { makeFailpoint } from "./lib/failpoint.ts";
 import { KeyedMutex } from "./lib/keyed-mutex.ts";
 import { Reservations } from "./lib/reservations.ts";
@@ -61,7 +61,7 @@ const retryPolicy = { firstMs: 100, longestMs: 30_000 };
 
 /** Builds everything, recovers what was there, and serves. */
 export async function compose(config: Config, log: Logger): Promise<RunningServer> {
-  const unlock = lockRoot(config.root);
+  const unlock = lockDirectories([config.root, config.state]);
   // First, while this process is small: the launcher is the only program that it starts by a fork of its own.
   const monitors = await startLauncher({
     program: join(config.nativeDir, "berth-native"),

@@ -1,5 +1,6 @@
 import type { ContainerStatus } from "../model/container.ts";
 import type { ImageId } from "../model/ids.ts";
+import type { Sandbox } from "../model/sandbox.ts";
 import type { ExitRecord, Monitor, MonitoredContainer } from "../ports/monitor.ts";
 import { recordExit, saveLater } from "./container/exit.ts";
 import { cleanUpContainer, leaseOwners } from "./container/remove.ts";
@@ -237,11 +238,20 @@ function rollForward(deps: Deps, pod: PodEntry): void {
   }
   const { phase } = pod.sandbox.status;
   if (phase === "creating" || phase === "removing") {
-    pod.sandbox = { ...pod.sandbox, status: { ...pod.sandbox.status, phase: "removing" } };
+    const cgroupDirs = pod.sandbox.status.cgroupDirs ?? halfMadeParent(deps, pod.sandbox);
+    pod.sandbox = { ...pod.sandbox, status: { ...pod.sandbox.status, phase: "removing", cgroupDirs } };
     void cleanUpSandbox(deps, pod);
   } else if (phase === "stopping") {
     void finishStop(deps, pod);
   }
+}
+
+/**
+ * A server that died while it made the default cgroup parent has not recorded which directories it made. The default parent
+ * is Berth's own, so all of them are taken for that; one that is in use stays.
+ */
+function halfMadeParent(deps: Deps, sandbox: Sandbox): readonly string[] {
+  return sandbox.config.cgroupParent === "" ? deps.cgroups.joining(sandbox.cgroupParent).join : [];
 }
 
 /** Who may go on holding an image. */
