@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import type { Plugin } from "esbuild";
 import { build } from "esbuild";
 
 const root = dirname(import.meta.dirname);
@@ -11,6 +12,7 @@ interface Program {
   readonly entry: string;
   /** Flags of Node, where the program has a launcher of its own. */
   readonly nodeFlags?: readonly string[];
+  readonly commonJs?: boolean;
 }
 
 /**
@@ -31,7 +33,8 @@ const programs: readonly Program[] = [
     ],
   },
   { name: "berth", entry: "cri-server/src/cli.ts", nodeFlags: [] },
-  { name: "cni", entry: "cni-plugin/src/main.ts" },
+  // Runs for one call: Node links a CommonJS file 10 ms sooner.
+  { name: "cni", entry: "cni-plugin/src/main.ts", commonJs: true },
 ];
 
 /** Writes a file when its content is another one; a running program keeps the old file. */
@@ -44,6 +47,29 @@ function replace(path: string, content: string, mode: number): boolean {
   return true;
 }
 
+const addons: Readonly<Record<string, string>> = {
+  koffi:
+    'module.exports = require("@koromix/koffi-linux-" + process.arch + "/linux_" + process.arch + "/koffi.node");',
+  "node-gyp-build":
+    'module.exports = () => require("netlink/prebuilds/linux-" + process.arch + "/node.napi.node");',
+};
+
+/** Loads the addons themselves: what their packages do to find them takes a lone call 7 ms. */
+const directAddons: Plugin = {
+  name: "direct-addons",
+  setup: ({ onResolve, onLoad }) => {
+    onResolve({ filter: /^(koffi|node-gyp-build)$/ }, ({ path }) => ({ path, namespace: "addon" }));
+    onLoad({ filter: /.*/, namespace: "addon" }, ({ path }) => ({
+      contents: addons[path] ?? "",
+      loader: "js",
+    }));
+  },
+};
+
+function fileOf(program: Program): string {
+  return `${program.name}.${program.commonJs ? "cjs" : "js"}`;
+}
+
 async function bundle(program: Program): Promise<boolean> {
   const result = await build({
     absWorkingDir: root,
@@ -51,19 +77,22 @@ async function bundle(program: Program): Promise<boolean> {
     bundle: true,
     write: false,
     platform: "node",
-    format: "esm",
+    format: program.commonJs ? "cjs" : "esm",
     target: "node26",
     // Both load a prebuilt addon that lies beside their JavaScript.
-    external: ["koffi", "netlink"],
+    external: program.commonJs ? [] : ["koffi", "netlink"],
+    plugins: program.commonJs ? [directAddons] : [],
     // grpc-js and pino are CommonJS and call require() for Node's own modules.
-    banner: {
-      js: 'import { createRequire } from "node:module";\nconst require = createRequire(import.meta.url);',
-    },
+    banner: program.commonJs
+      ? {}
+      : {
+          js: 'import { createRequire } from "node:module";\nconst require = createRequire(import.meta.url);',
+        },
     logLevel: "warning",
   });
   const output = result.outputFiles[0];
   if (output === undefined) throw new Error(`esbuild made nothing of ${program.entry}`);
-  return replace(join(dist, `${program.name}.js`), output.text, 0o644);
+  return replace(join(dist, fileOf(program)), output.text, 0o644);
 }
 
 function launcher(program: Program): boolean {
@@ -98,7 +127,7 @@ async function main(): Promise<void> {
   const written: string[] = [];
   for (const program of programs) {
     if (!existsSync(join(root, program.entry))) continue;
-    if (await bundle(program)) written.push(`dist/${program.name}.js`);
+    if (await bundle(program)) written.push(`dist/${fileOf(program)}`);
     if (launcher(program)) written.push(`dist/${program.name}`);
   }
   if (existsSync(join(root, "native/Makefile"))) native();

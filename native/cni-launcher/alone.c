@@ -79,7 +79,7 @@ _Noreturn void run_alone(const struct call *call)
 {
 	static char unlinker[] = "BERTH_CNI_UNLINKER=1";
 	static const char *const nodes[] = {"/node", "/node_modules/.bin/node", "/bin/node", NULL};
-	static const char *const scripts[] = {"/cni.js", "/dist/cni.js", NULL};
+	static const char *const scripts[] = {"/cni.cjs", "/dist/cni.cjs", NULL};
 	char home[PATH_MAX_BYTES] = "";
 	char parent[PATH_MAX_BYTES];
 	char grandparent[PATH_MAX_BYTES];
@@ -94,7 +94,7 @@ _Noreturn void run_alone(const struct call *call)
 	const char *const bases[] = {home, parent, grandparent, DEFAULT_HOME, NULL};
 	if (find(node, sizeof(node), bases, nodes, sys_executable) < 0 ||
 	    find(script, sizeof(script), bases, scripts, sys_readable) < 0)
-		fail("5", "no server of this plugin answers, and there is no node with cni.js near it or in " DEFAULT_HOME);
+		fail("5", "no server of this plugin answers, and there is no node with cni.cjs near it or in " DEFAULT_HOME);
 	int input = sys_memfd("cni-config");
 	if (input < 0)
 		fail("5", "no memory file for the network configuration");

@@ -133,7 +133,6 @@ async function withServer(): Promise<void> {
 }
 
 async function inParallel(): Promise<void> {
-  await addNetns(rounds, Math.max(0, 30 - rounds));
   const walls = { add: [] as number[], del: [] as number[] };
   for (let round = 0; round < 3; round++) {
     walls.add.push((await drive("ADD", 0, 30, 30, [executable], ours())).wall);

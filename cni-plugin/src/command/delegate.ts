@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import { access, constants } from "node:fs/promises";
 import { join } from "node:path";
 import type { NetConfig } from "../spec/config.ts";
@@ -28,7 +27,9 @@ interface Ended {
   readonly stderr: string;
 }
 
-function execute(file: string, env: PluginEnv, stdin: string): Promise<Ended> {
+async function execute(file: string, env: PluginEnv, stdin: string): Promise<Ended> {
+  // Few calls need it, and a lone call would load it in vain.
+  const { spawn } = await import("node:child_process");
   return new Promise((resolve, reject) => {
     const child = spawn(file, [], {
       env: { ...env },

@@ -1,7 +1,7 @@
-import { createHash } from "node:crypto";
 import type { Address } from "../spec/address.ts";
 import { addressBytes } from "../spec/address.ts";
 import type { NetConfig } from "../spec/config.ts";
+import { hashText } from "../spec/hash.ts";
 
 /** What makes a network one of its own on this host: several servers may use one name with bridges of their own. */
 export interface NetworkKey {
@@ -13,18 +13,14 @@ export function networkKey(config: NetConfig): NetworkKey {
   return { name: config.name, bridge: config.bridge };
 }
 
-function hash(...parts: readonly string[]): string {
-  return createHash("sha256").update(parts.join("\0")).digest("hex");
-}
-
 /** Eight hexadecimal digits for names that must differ between networks. */
 export function networkTag(key: NetworkKey): string {
-  return hash("network", key.name, key.bridge).slice(0, 8);
+  return hashText("network", key.name, key.bridge).slice(0, 8);
 }
 
 /** The host's end of a pod's interface. It can be told from network, container and interface alone, so DEL needs no record. */
 export function hostLinkName(key: NetworkKey, containerId: string, ifName: string): string {
-  return `veth${hash("link", key.name, key.bridge, containerId, ifName).slice(0, 11)}`;
+  return `veth${hashText("link", key.name, key.bridge, containerId, ifName).slice(0, 11)}`;
 }
 
 /** The link's alias: for people, and for GC to know whose it is. */
@@ -55,5 +51,5 @@ export function macOfAddress(address: Address): string {
 
 /** A locally administered address out of any name. */
 export function macOfName(name: string): string {
-  return `0a:58:${colons(hash("mac", name).slice(0, 8))}`;
+  return `0a:58:${colons(hashText("mac", name).slice(0, 8))}`;
 }

@@ -1,9 +1,9 @@
-import { createHash } from "node:crypto";
 import type { NetworkKey } from "../link/names.ts";
 import { networkTag } from "../link/names.ts";
 import type { Prefix } from "../spec/address.ts";
 import { formatPrefix, parsePrefix } from "../spec/address.ts";
 import type { Isolation } from "../spec/config.ts";
+import { hashBytes, hashText } from "../spec/hash.ts";
 import {
   destinationNat,
   family,
@@ -113,9 +113,9 @@ function hostPortRules(guard: readonly Buffer[], onMatch: readonly Buffer[]): re
 const loopback4 = parsePrefix("127.0.0.0/8", "loopback");
 
 function withFingerprint(chain: Omit<BaseChain, "comment">, words: string): BaseChain {
-  const hash = createHash("sha256").update(`${chain.type} ${chain.hook} ${chain.priority} ${words}`);
-  for (const rule of chain.rules) hash.update(Buffer.concat(rule));
-  return { ...chain, comment: `${words} #${hash.digest("hex").slice(0, 8)}` };
+  const content = Buffer.concat(chain.rules.flat());
+  const fingerprint = hashText(`${chain.type} ${chain.hook} ${chain.priority} ${words}`, hashBytes(content));
+  return { ...chain, comment: `${words} #${fingerprint.slice(0, 8)}` };
 }
 
 function returnPath(): BaseChain {

@@ -13,7 +13,6 @@ import { Table } from "../nft/table.ts";
 import type { Plugin, PluginOptions, PluginOutcome, PluginServer } from "./handle.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
 import { Reaper } from "./reaper.ts";
-import { serveLauncher } from "./serve.ts";
 
 export const defaultRunDir = "/run/berth/cni";
 
@@ -116,6 +115,8 @@ export function createPlugin(options: PluginOptions = {}): Plugin {
   return {
     run,
     serve: async (socketPath) => {
+      // Only servers need node:net.
+      const { serveLauncher } = await import("./serve.ts");
       const server = await serveLauncher(socketPath, run, async () => (await context()).host.inode);
       servers.add(server);
       return server;
