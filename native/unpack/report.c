@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 static int answers = -1;
@@ -23,6 +25,20 @@ static void send_line(const char *line, size_t length) {
 		line += n;
 		length -= (size_t)n;
 	}
+}
+
+/*
+ * The server may be telling how far the blob has come at this very moment. If the connection were simply closed, that would fail
+ * there before the answer is read; so wait until the server closes it, a few seconds at most.
+ */
+static void linger(void) {
+	const struct timeval limit = {.tv_sec = 5};
+	char ignored[1024];
+
+	if (shutdown(answers, SHUT_WR) < 0 || setsockopt(answers, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0)
+		return;
+	while (read(answers, ignored, sizeof ignored) > 0)
+		;
 }
 
 /* A name out of the archive may hold anything; the answer is one line of printable text. */
@@ -47,6 +63,7 @@ void fail(const char *stage, int error, const char *format, ...) {
 		line[length - 1] = '\n';
 	}
 	send_line(line, (size_t)length);
+	linger();
 	_exit(1);
 }
 
