@@ -27,6 +27,16 @@ function vitest(name: string, ...args: string[]): string[] {
   return ["vitest", "run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`, ...args];
 }
 
+/** The tests of one folder in a cluster that is made for them. */
+function inCluster(name: string): string[] {
+  return [
+    "hack/isolated",
+    "hack/cluster",
+    "run",
+    ...vitest(name, "--project", "integration", `test/${name}`),
+  ];
+}
+
 const onRealKernel = ["test/integration", "test/security", "test/failpoint"];
 
 const parts: readonly Part[] = [
@@ -83,6 +93,15 @@ const parts: readonly Part[] = [
       ],
     ],
   },
+  // Most of the minutes of these two are for building Kubernetes, once.
+  {
+    name: "kubelet",
+    minutes: 20,
+    slow: true,
+    env: { CLUSTER_KIND: "standalone", CLUSTER_DIR: "/var/tmp/berth-kubelet" },
+    commands: [inCluster("kubelet")],
+  },
+  { name: "kubernetes", minutes: 40, slow: true, commands: [inCluster("kubernetes")] },
 ];
 
 async function finish(
