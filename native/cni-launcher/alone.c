@@ -8,6 +8,7 @@
 
 #define DEFAULT_HOME "/usr/lib/berth"
 #define DOOMED_GROUP 0x62657274
+#define UNLINK_DELAY_MS 200
 #define PATH_MAX_BYTES 4096
 
 static int find(char *path, size_t size, const char *const *bases, const char *const *names, int (*test)(const char *))
@@ -68,6 +69,8 @@ static int leave_child_behind(void)
 			sys_close(fd);
 		while (sys_read(ends[0], &byte, 1) == -EINTR)
 			;
+		/* All work on links waits while one is deleted: of calls that follow closely only one shall meet that. */
+		sys_sleep(UNLINK_DELAY_MS);
 		delete_doomed_links();
 		sys_exit(0);
 	}

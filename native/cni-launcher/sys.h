@@ -129,6 +129,12 @@ static inline int sys_wait_readable(int fd, int milliseconds)
 	return (int)sys6(__NR_ppoll, (long)&entry, 1, (long)&time, 0, 0, 0);
 }
 
+static inline void sys_sleep(int milliseconds)
+{
+	struct __kernel_timespec time = {milliseconds / 1000, (milliseconds % 1000) * 1000000L};
+	sys6(__NR_nanosleep, (long)&time, 0, 0, 0, 0, 0);
+}
+
 static inline void *sys_reserve(size_t size)
 {
 	return (void *)sys6(__NR_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,

@@ -122,15 +122,20 @@ export interface PodSpec {
 }
 
 /**
- * Runs inside the pod's namespace, between two setns. A pod without an IPv6 address gets no IPv6 on this interface:
- * it would only listen to what strangers advertise (CVE-2020-10749).
+ * Runs inside the pod's namespace, between two setns. Neighbours are told of the new address at once, should they know
+ * another device by it. A pod without an IPv6 address gets no IPv6 on this interface: it would only listen to what
+ * strangers advertise (CVE-2020-10749).
  */
 function podSysctls(spec: PodSpec): void {
+  const has = (family: 4 | 6): boolean => spec.addresses.some((prefix) => prefix.address.family === family);
+  if (has(4)) writeFileSync(`/proc/sys/net/ipv4/conf/${spec.ifName}/arp_notify`, "1");
   const base = `/proc/sys/net/ipv6/conf/${spec.ifName}`;
   if (!existsSync(base)) return;
-  const wanted = spec.addresses.some((prefix) => prefix.address.family === 6);
-  if (wanted) writeFileSync(`${base}/accept_ra`, "0");
-  writeFileSync(`${base}/disable_ipv6`, wanted ? "0" : "1");
+  if (has(6)) {
+    writeFileSync(`${base}/accept_ra`, "0");
+    writeFileSync(`${base}/ndisc_notify`, "1");
+  }
+  writeFileSync(`${base}/disable_ipv6`, has(6) ? "0" : "1");
 }
 
 function podSteps(spec: PodSpec): readonly Step[] {
