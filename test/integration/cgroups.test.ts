@@ -122,9 +122,9 @@ describe("a group", () => {
   });
 
   it("takes its cgroup parent from the request, and never leaves the hierarchy", () => {
-    expect(cgroups.resolveParent("")).toBe("/berth");
-    expect(cgroups.resolveParent("kubepods/besteffort/")).toBe("/kubepods/besteffort");
-    expect(() => cgroups.resolveParent("/kubepods/../../etc")).toThrow("cgroup_parent");
+    expect(cgroups.resolveParent("", "s")).toBe("/berth");
+    expect(cgroups.resolveParent("kubepods/besteffort/", "s")).toBe("/kubepods/besteffort");
+    expect(() => cgroups.resolveParent("/kubepods/../../etc", "s")).toThrow("cgroup_parent");
   });
 });
 

@@ -106,10 +106,18 @@ export type CgroupView =
 export interface Cgroups {
   readonly version: 1 | 2;
   readonly driver: "cgroupfs" | "systemd";
-  /** Turns CRI cgroup_parent ("" gives the configured default) into a path below the hierarchy root; rejects `..`. */
-  resolveParent(cgroupParent: string): string;
+  /**
+   * The group of a pod's containers, as a path below the hierarchy root: CRI's cgroup_parent ("" gives the configured
+   * default) itself, or under systemd the pod's own scope in the slice that it names. Rejects what names no group.
+   */
+  resolveParent(cgroupParent: string, sandboxId: string): string;
   /** Makes the parent (and its parents) if missing, enabling v2 controllers on the way. Resolves with the directories that were made. */
   ensureParent(path: string): Promise<readonly string[]>;
+  /**
+   * Told of the pod's first process, its monitor, when that runs, and before a container is planned. Under systemd this makes the
+   * scope, which lives as long as a process is in it; otherwise nothing happens.
+   */
+  enclose(path: string, pid: number): Promise<void>;
   plan(request: CgroupRequest): Promise<CgroupPlan>;
   /** Where a further process of this group is put (ExecPlan.cgroup). From memory. */
   joining(path: string): Pick<CgroupPlan, "version" | "join">;

@@ -117,11 +117,12 @@ function requireNetwork(deps: Deps, config: SandboxConfig): void {
 }
 
 function newSandbox(deps: Deps, config: SandboxConfig): Sandbox {
+  const id = newSandboxId();
   return {
-    id: newSandboxId(),
+    id,
     config,
     createdAt: deps.clock.now(),
-    cgroupParent: deps.cgroups.resolveParent(config.cgroupParent),
+    cgroupParent: deps.cgroups.resolveParent(config.cgroupParent, id),
     status: { phase: "creating", ips: [], bootId: deps.host.bootId },
   };
 }
@@ -140,7 +141,10 @@ async function make(deps: Deps, work: Work): Promise<void> {
   const monitor = await deps.monitors.spawn(await monitorSpec(deps, pod.sandbox), signal);
   undo.push("monitor", () => monitor.shutdown());
   steps.mark("monitor");
-  const ips = await attachNetwork(deps, work);
+  const [ips] = await settleAll([
+    attachNetwork(deps, work),
+    deps.cgroups.enclose(pod.sandbox.cgroupParent, monitor.process.pid),
+  ]);
   steps.mark("network");
   signal.throwIfAborted();
   await deps.failpoint("sandbox.run.record");

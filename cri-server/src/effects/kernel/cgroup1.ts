@@ -49,7 +49,7 @@ export class CgroupsV1 implements Cgroups {
     this.#settings = settings;
   }
 
-  resolveParent(cgroupParent: string): string {
+  resolveParent(cgroupParent: string, _sandboxId: string): string {
     return resolveCgroupParent(cgroupParent, this.#settings.defaultParent);
   }
 
@@ -66,6 +66,8 @@ export class CgroupsV1 implements Cgroups {
     );
     return made.flat();
   }
+
+  async enclose(_path: string, _pid: number): Promise<void> {}
 
   async plan(request: CgroupRequest): Promise<CgroupPlan> {
     const directories = this.#hierarchies.map(({ mountpoint }) => posix.join(mountpoint, request.path));

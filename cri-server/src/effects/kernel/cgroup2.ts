@@ -41,7 +41,7 @@ const wanted = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "mis
 /** cgroup v2: one hierarchy, limits by controller, devices by a BPF program. */
 export class CgroupsV2 implements Cgroups {
   readonly version = 2;
-  readonly driver = "cgroupfs";
+  readonly driver: Cgroups["driver"] = "cgroupfs";
   readonly #mountpoint: string;
   readonly #settings: CgroupSettings;
   readonly #programs = new DevicePrograms();
@@ -51,19 +51,21 @@ export class CgroupsV2 implements Cgroups {
     this.#settings = settings;
   }
 
-  resolveParent(cgroupParent: string): string {
+  resolveParent(cgroupParent: string, _sandboxId: string): string {
     return resolveCgroupParent(cgroupParent, this.#settings.defaultParent);
   }
 
   async ensureParent(path: string): Promise<readonly string[]> {
     const made: string[] = [];
-    await this.#delegate(this.#mountpoint);
+    await delegate(this.#mountpoint);
     for (const directory of groupsTo(this.#mountpoint, path)) {
       if (await makeGroup(directory)) made.push(directory);
-      await this.#delegate(directory);
+      await delegate(directory);
     }
     return made;
   }
+
+  async enclose(_path: string, _pid: number): Promise<void> {}
 
   async plan(request: CgroupRequest): Promise<CgroupPlan> {
     checkUnified(request.resources.unified ?? {});
@@ -159,21 +161,6 @@ export class CgroupsV2 implements Cgroups {
     return posix.join(this.#mountpoint, path);
   }
 
-  /** Gives a group's children all controllers that it has itself. */
-  async #delegate(directory: string): Promise<void> {
-    const has = controllersIn(directory, "cgroup.controllers");
-    const given = controllersIn(directory, "cgroup.subtree_control");
-    const missing = wanted.filter((name) => has.has(name) && !given.has(name));
-    if (missing.length === 0) return;
-    const file = posix.join(directory, "cgroup.subtree_control");
-    try {
-      await writeFile(file, missing.map((name) => `+${name}`).join(" "));
-    } catch {
-      // One that is refused (cpu with realtime processes about) must not cost the rest; enable() judges each error.
-      for (const name of missing) await enable(file, name);
-    }
-  }
-
   #writes(path: string, resources: Resources, controllers: ReadonlySet<string>): readonly FileWrite[] {
     const directory = this.#directory(path);
     return valuesV2(resources).flatMap(({ controller, file, value, field }) => {
@@ -200,6 +187,21 @@ export class CgroupsV2 implements Cgroups {
     } finally {
       if ((await readGroupFile(freeze)) !== undefined) await writeFile(freeze, "0");
     }
+  }
+}
+
+/** Gives a group's children all controllers that it has itself. */
+export async function delegate(directory: string): Promise<void> {
+  const has = controllersIn(directory, "cgroup.controllers");
+  const given = controllersIn(directory, "cgroup.subtree_control");
+  const missing = wanted.filter((name) => has.has(name) && !given.has(name));
+  if (missing.length === 0) return;
+  const file = posix.join(directory, "cgroup.subtree_control");
+  try {
+    await writeFile(file, missing.map((name) => `+${name}`).join(" "));
+  } catch {
+    // One that is refused (cpu with realtime processes about) must not cost the rest; enable() judges each error.
+    for (const name of missing) await enable(file, name);
   }
 }
 

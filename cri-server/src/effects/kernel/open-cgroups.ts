@@ -1,9 +1,11 @@
-import { readFile } from "node:fs/promises";
+import { access, readFile } from "node:fs/promises";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { Cgroups } from "../../ports/cgroups.ts";
 import type { Clock } from "../../ports/clock.ts";
+import { SystemdManager } from "../systemd/systemd-manager.ts";
 import type { CgroupLayout } from "./cgroup-layout.ts";
 import { findCgroupLayout } from "./cgroup-layout.ts";
+import { CgroupsSystemd } from "./cgroup-systemd.ts";
 import { CgroupsV1 } from "./cgroup1.ts";
 import { CgroupsV2 } from "./cgroup2.ts";
 import { readHugePageSizes } from "./huge-pages.ts";
@@ -24,12 +26,31 @@ export async function readCgroupLayout(): Promise<CgroupLayout> {
   return findCgroupLayout(parseMountInfo(await readFile("/proc/self/mountinfo", "utf8")));
 }
 
+/** Who makes groups: `auto` is systemd where it runs the machine (sd_booted(3)) and cgroup v2 is the machine's mode. */
+export async function chooseDriver(
+  wanted: CgroupOptions["driver"],
+  layout: CgroupLayout,
+): Promise<Cgroups["driver"]> {
+  if (wanted === "systemd" && layout.version === 1) {
+    throw new BerthError("invalid-argument", "runtime.cgroup_driver: systemd: this machine has cgroup v1");
+  }
+  if (wanted !== "auto") return wanted;
+  return layout.version === 2 && (await isBootedBySystemd()) ? "systemd" : "cgroupfs";
+}
+
+async function isBootedBySystemd(): Promise<boolean> {
+  try {
+    await access("/run/systemd/system");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** The cgroups of this machine, v1 or v2 as they are mounted. */
 export async function openCgroups(options: CgroupOptions): Promise<Cgroups> {
-  if (options.driver === "systemd") {
-    throw new BerthError("unimplemented", "runtime.cgroup_driver: systemd: only cgroupfs is offered");
-  }
   const layout = await readCgroupLayout();
+  const driver = await chooseDriver(options.driver, layout);
   const settings = {
     defaultParent: options.defaultParent,
     clock: options.clock,
@@ -40,6 +61,8 @@ export async function openCgroups(options: CgroupOptions): Promise<Cgroups> {
     case 1:
       return new CgroupsV1(layout.hierarchies, settings);
     case 2:
-      return new CgroupsV2(layout.mountpoint, settings);
+      return driver === "systemd"
+        ? new CgroupsSystemd(layout.mountpoint, settings, new SystemdManager())
+        : new CgroupsV2(layout.mountpoint, settings);
   }
 }
