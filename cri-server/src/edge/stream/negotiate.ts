@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { portForwardProtocol, portForwardTunnel } from "./port-forward-session.ts";
 import { type RemoteCommandProtocol, remoteCommandProtocols } from "./spdy-session.ts";
+import { type ChannelForwardProtocol, channelForwardProtocols } from "./ws-port-forward.ts";
 import { type WebSocketProtocol, webSocketProtocols } from "./ws-session.ts";
 
 /** What an exec or attach client's upgrade request comes to. */
@@ -9,9 +10,10 @@ export type SessionAgreement =
   | { readonly upgrade: "websocket"; readonly protocol: WebSocketProtocol }
   | Refusal;
 
-/** The same for port-forward. */
+/** The same for port-forward; `channels` is the older protocol, without SPDY inside. */
 export type ForwardAgreement =
-  | { readonly upgrade: "spdy" | "websocket"; readonly protocol: string }
+  | { readonly upgrade: "spdy" | "tunnel"; readonly protocol: string }
+  | { readonly upgrade: "channels"; readonly protocol: ChannelForwardProtocol }
   | Refusal;
 
 /** Why the client gets no upgrade. */
@@ -79,7 +81,9 @@ export function negotiateSession(request: IncomingMessage): SessionAgreement {
       ? refuseAll(wanted.offered, remoteCommandProtocols)
       : { upgrade: "spdy", protocol };
   }
-  const protocol = common(wanted.offered, webSocketProtocols);
+  // A client that names none speaks the first one (cri-streaming, remotecommand/websocket.go).
+  const offered = wanted.offered.length === 0 ? ["channel.k8s.io"] : wanted.offered;
+  const protocol = common(offered, webSocketProtocols);
   return protocol === undefined
     ? refuseAll(wanted.offered, webSocketProtocols)
     : { upgrade: "websocket", protocol };
@@ -91,7 +95,17 @@ export function negotiateForward(request: IncomingMessage): ForwardAgreement {
   if ("upgrade" in wanted) {
     return wanted;
   }
-  const ours = wanted.name === "spdy" ? portForwardProtocol : portForwardTunnel;
-  const protocol = common(wanted.offered, [ours]);
-  return protocol === undefined ? refuseAll(wanted.offered, [ours]) : { upgrade: wanted.name, protocol };
+  const { offered } = wanted;
+  if (wanted.name === "spdy") {
+    const protocol = common(offered, [portForwardProtocol]);
+    return protocol === undefined ? refuseAll(offered, [portForwardProtocol]) : { upgrade: "spdy", protocol };
+  }
+  const tunnel = common(offered, [portForwardTunnel]);
+  if (tunnel !== undefined) {
+    return { upgrade: "tunnel", protocol: tunnel };
+  }
+  const protocol = common(offered, channelForwardProtocols);
+  return protocol === undefined
+    ? refuseAll(offered, [portForwardTunnel, ...channelForwardProtocols])
+    : { upgrade: "channels", protocol };
 }

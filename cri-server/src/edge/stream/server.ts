@@ -18,6 +18,7 @@ import { servePortForward } from "./port-forward-session.ts";
 import { acceptSpdySession } from "./spdy-session.ts";
 import { type ByteTransport, socketTransport, webSocketTransport } from "./transport.ts";
 import type { StreamUrls } from "./urls.ts";
+import { serveChannelForward } from "./ws-port-forward.ts";
 import { WebSocketSession } from "./ws-session.ts";
 
 export interface StreamServerDeps {
@@ -209,13 +210,19 @@ class UpgradeServer {
       refuse(socket, agreement);
       return;
     }
-    const { netnsPath, sandboxId } = wanted;
-    const { dialer, log } = this.#deps;
-    const transport =
-      agreement.upgrade === "spdy"
-        ? switchToSpdy(socket, head, agreement.protocol)
-        : webSocketTransport(await this.#switchToWebSocket(request, socket, head, agreement.protocol));
-    await servePortForward(transport, { dialer, netnsPath, log: log.child({ sandbox: sandboxId }) }, touch);
+    const { netnsPath, sandboxId, ports } = wanted;
+    const log = this.#deps.log.child({ sandbox: sandboxId });
+    const deps = { dialer: this.#deps.dialer, netnsPath, log };
+    if (agreement.upgrade === "spdy") {
+      await servePortForward(switchToSpdy(socket, head, agreement.protocol), deps, touch);
+      return;
+    }
+    const upgraded = await this.#switchToWebSocket(request, socket, head, agreement.protocol);
+    if (agreement.upgrade === "channels") {
+      await serveChannelForward(upgraded, agreement.protocol, ports, deps, touch);
+    } else {
+      await servePortForward(webSocketTransport(upgraded), deps, touch);
+    }
   }
 
   #switchToWebSocket(
@@ -224,8 +231,10 @@ class UpgradeServer {
     head: Buffer,
     protocol: string,
   ): Promise<WebSocket> {
-    delete request.headers["sec-websocket-protocol"];
-    this.#chosen.set(request, protocol);
+    if (request.headers["sec-websocket-protocol"] !== undefined) {
+      delete request.headers["sec-websocket-protocol"];
+      this.#chosen.set(request, protocol);
+    }
     return new Promise((resolve, reject) => {
       socket.once("close", () => reject(new Error("the client left during the WebSocket handshake")));
       this.#webSockets.handleUpgrade(request, socket, head, resolve);
