@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { NamespacePlan } from "../../cri-server/src/model/plan.ts";
@@ -272,9 +272,17 @@ describe.each(versions)("a container on cgroup v%i", (version) => {
   });
 
   it.skipIf(isSlow)("stays within 4 ms up to its start", async () => {
-    const plan = await fixture.plan("true");
-    const [times] = await fixture.drive("--repeat", "60", "--create", plan);
-    expect(times?.min).toBeLessThan(4);
+    // A disk that is busy with others' work makes overlayfs wait when it clears a work directory that is used again.
+    const memory = await mkdtemp("/dev/shm/berth-child-");
+    try {
+      const plan = await fixture.plan("true");
+      const rootfs = { ...plan.rootfs, upper: join(memory, "upper"), work: join(memory, "work") };
+      await Promise.all([mkdir(rootfs.upper), mkdir(rootfs.work)]);
+      const [times] = await fixture.drive("--repeat", "60", "--create", { ...plan, rootfs });
+      expect(times?.min).toBeLessThan(4);
+    } finally {
+      await rm(memory, { recursive: true });
+    }
   });
 
   it("cannot open what its device program denies", async () => {
