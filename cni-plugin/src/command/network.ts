@@ -38,15 +38,16 @@ async function prepare(
   subnets: readonly Prefix[],
 ): Promise<NetworkReady> {
   context.watch(config);
-  const table = ensureTable(context, config, subnets);
-  const bridge = await ensureBridge(context.host, {
-    name: config.bridge,
-    mtu: config.mtu,
-    promisc: config.promiscMode,
-    gateways: config.isGateway ? gateways : [],
-    forceAddress: config.forceAddress,
-  });
-  await table;
+  const [bridge] = await Promise.all([
+    ensureBridge(context.host, {
+      name: config.bridge,
+      mtu: config.mtu,
+      promisc: config.promiscMode,
+      gateways: config.isGateway ? gateways : [],
+      forceAddress: config.forceAddress,
+    }),
+    ensureTable(context, config, subnets),
+  ]);
   if (config.forwardAccept && config.isGateway)
     await acceptForwarding(context.host, config.bridge, () => context.lockTable());
   // A host port on 127.0.0.1 leaves by the bridge with that source, until the return path replaces it.
