@@ -334,3 +334,10 @@ void jobs_expire(void)
 		kill_program(j);
 	}
 }
+
+void jobs_end(void)
+{
+	for (struct job *j = jobs; j; j = j->next)
+		if (j->type == OP_RUN && j->pid > 0 && !j->exited)
+			kill_program(j);
+}

@@ -27,6 +27,8 @@ void job_cancel(uint32_t request);
 int jobs_timeout(void);
 void jobs_expire(void);
 void job_reaped(int pid, int status);
+/* Kills foreign programs: the next server would undo what a CNI plugin of this one still does. */
+void jobs_end(void);
 
 /* image_files.c, remove_trees.c: what such a process does. They write the answer to fd 1 and end. */
 void read_image_files(struct reader *r) __attribute__((noreturn));

@@ -113,5 +113,6 @@ int launcher_run(unsigned pool)
 			pool_add();
 		jobs_expire();
 	}
+	jobs_end();
 	return 0;
 }

@@ -7,7 +7,7 @@ import { Berthd } from "../lib/berthd.ts";
 import { run } from "../lib/command.ts";
 import { eventually } from "../lib/eventually.ts";
 import { expectNothingLeft, type Footprint, footprint } from "../lib/footprint.ts";
-import { nginx, pull, TestPod } from "../lib/pod.ts";
+import { nginx, podConfig, pull, TestPod } from "../lib/pod.ts";
 
 // Foreign CNI plugins under a whole server: Debian's reference plugins, and a script that can be told to misbehave.
 
@@ -179,6 +179,18 @@ describe("a plugin that misbehaves", () => {
     await expect(TestPod.run(server)).rejects.toThrow(/no answer within 2 s/);
     expect(await calls()).toContain("DEL");
     await expectNothingLeft(server, before);
+  });
+
+  it("doesn't go on when the server is killed", async () => {
+    await on("ADD", `sleep 2; touch ${dir}/late`);
+    const { runtime } = server;
+    const failed = expect(runtime.runPodSandbox({ config: podConfig(server) })).rejects.toThrow();
+    await eventually(async () => expect(await calls()).toContain("ADD"));
+    await server.restart("SIGKILL");
+    await failed;
+    await eventually(async () => expect(await calls()).toContain("DEL"));
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    expect(await readdir(dir)).not.toContain("late");
   });
 
   it("is undone when its result has no address", async () => {
