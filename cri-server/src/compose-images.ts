@@ -6,6 +6,7 @@ import { Unpacker } from "./effects/layer/unpacker.ts";
 import { credentialsKey } from "./effects/registry/auth.ts";
 import type { RangePlan } from "./effects/registry/blob-download.ts";
 import { askHelper } from "./effects/registry/credential-helper.ts";
+import { PolicyFile } from "./effects/registry/policy-file.ts";
 import { HttpRegistry } from "./effects/registry/registry.ts";
 import { FileImageArchives } from "./effects/store/image-archives.ts";
 import { FileImageStore } from "./effects/store/image-store.ts";
@@ -63,6 +64,7 @@ export function composeImages({
       log,
     }),
     archives: new FileImageArchives(),
+    policy: new PolicyFile(config.registry.policyFile),
     platform: hostPlatform(),
     idleMs,
     maxConcurrentDownloads: config.registry.maxConcurrentDownloads,

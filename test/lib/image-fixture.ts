@@ -56,6 +56,7 @@ export class ImageFixture implements AsyncDisposable {
         registry: {
           certsDir: this.certsDir,
           authFile: join(this.dir, "auth.json"),
+          policyFile: join(this.dir, "policy.toml"),
           maxConcurrentDownloads: 3,
           stallTimeoutSeconds,
           pinned,
@@ -101,8 +102,8 @@ export class ImageFixture implements AsyncDisposable {
     return logger;
   }
 
-  async pull(reference: string, auth?: PullAuth, signal?: AbortSignal): Promise<Image> {
-    return await this.images.pull({ reference, auth, namespace: "" }, signal);
+  async pull(reference: string, auth?: PullAuth, signal?: AbortSignal, namespace = ""): Promise<Image> {
+    return await this.images.pull({ reference, auth, namespace }, signal);
   }
 
   /** Ends the service as it is, and opens another one on the same folders. */

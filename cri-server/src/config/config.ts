@@ -34,6 +34,8 @@ export interface RegistryConfig {
   readonly certsDir: string;
   /** Credentials of the runtime itself, as docker and podman write them. */
   readonly authFile: string;
+  /** Which images must be signed, and by whom. */
+  readonly policyFile: string;
   readonly maxConcurrentDownloads: number;
   readonly stallTimeoutSeconds: number;
   readonly pinned: readonly string[];

@@ -200,6 +200,7 @@ function resolveConfig(given: Given, installDir: string): Config {
     registry: {
       certsDir: text("registry.certs_dir", defaultCertsDir()),
       authFile: text("registry.auth_file", "/etc/berth/auth.json"),
+      policyFile: text("registry.policy_file", "/etc/berth/policy.toml"),
       maxConcurrentDownloads: count("registry.max_concurrent_downloads", 4),
       stallTimeoutSeconds: count("registry.stall_timeout_seconds", 60),
       pinned: list("registry.pinned", []),

@@ -127,6 +127,14 @@ export const options: readonly Option[] = [
   },
   {
     table: "registry",
+    key: "policy_file",
+    flag: "--policy-file",
+    type: "path",
+    fallback: "/etc/berth/policy.toml",
+    help: "Which images have to be signed (cosign), and by which keys; read at each pull. A broken file stops all pulls.",
+  },
+  {
+    table: "registry",
     key: "max_concurrent_downloads",
     flag: "--max-concurrent-downloads",
     type: "count",

@@ -3,6 +3,7 @@ import type { ImageId } from "../../model/ids.ts";
 import type { Image, ImageLease } from "../../model/image.ts";
 import type { ImageAdmin, ImageDetails, ImageProblem, Transfer } from "../../ports/image-admin.ts";
 import type { ImageArchives } from "../../ports/image-archive.ts";
+import type { ImagePolicy } from "../../ports/image-policy.ts";
 import type { StoredImage } from "../../ports/image-store.ts";
 import type { Images, PullRequest, StoreUsage } from "../../ports/images.ts";
 import type { Registry } from "../../ports/registry.ts";
@@ -15,8 +16,9 @@ import {
   tagImage,
   verifyImages,
 } from "./admin.ts";
+import { admit } from "./admission.ts";
 import type { ImageIndex } from "./image-index.ts";
-import { ImageLibrary, type LibraryDeps } from "./library.ts";
+import { ImageLibrary, type LibraryDeps, type Order } from "./library.ts";
 import { canonicalName, parseReference } from "./reference.ts";
 import { SharedWork } from "./shared-work.ts";
 
@@ -27,6 +29,7 @@ const accountFiles = ["/etc/passwd", "/etc/group"] as const;
 export interface ImagesDeps extends LibraryDeps {
   readonly registry: Registry;
   readonly archives: ImageArchives;
+  readonly policy: ImagePolicy;
   /** Tells credentials apart. */
   readonly credentialsKey: (auth: PullRequest["auth"]) => string;
   readonly readImageFiles: (
@@ -75,11 +78,20 @@ class ImageService implements Images, ImageAdmin {
   async pull(request: PullRequest, signal: AbortSignal = neverAborted): Promise<Image> {
     const reference = parseReference(request.reference);
     const name = canonicalName(reference);
-    const key = JSON.stringify([name, this.#deps.credentialsKey(request.auth)]);
+    // Pods of another namespace may be under another rule, and other credentials may see other things.
+    const key = JSON.stringify([name, request.namespace, this.#deps.credentialsKey(request.auth)]);
     const id = await this.#pulls.run(key, signal, async (shared) => {
       const started = performance.now();
       const repository = await this.#deps.registry.repository(reference, request.auth);
-      const order = { ask: reference.digest ?? reference.tag, names: [reference] };
+      const order: Order = {
+        ask: reference.digest ?? reference.tag,
+        names: [reference],
+        admit: async ({ top, fetched }) => {
+          const digests = [top.digest, fetched.digest];
+          const rules = await this.#deps.policy.rules();
+          await admit(rules, { reference, namespace: request.namespace, repository, digests }, shared);
+        },
+      };
       const pulled = await this.#library.bring(repository, order, shared);
       const milliseconds = Math.round(performance.now() - started);
       this.#deps.log.info({ image: name, id: pulled, milliseconds }, "image pulled");

@@ -9,6 +9,7 @@ import type { Repository } from "../../ports/registry.ts";
 import { ImageIndex } from "./image-index.ts";
 import { LayerPool } from "./layer-pool.ts";
 import type { Platform } from "./manifest.ts";
+import { toPattern } from "./pattern.ts";
 import { fetchContent, type ResolvedImage, recordOf, resolveImage } from "./pull.ts";
 import { canonicalName, parseReference } from "./reference.ts";
 
@@ -43,7 +44,9 @@ export class ImageLibrary {
 
   constructor(deps: LibraryDeps) {
     this.#deps = deps;
-    const patterns = deps.pinned.map(toPattern);
+    const patterns = deps.pinned.map((text) =>
+      toPattern(text.includes("*") ? text : canonicalName(parseReference(text))),
+    );
     this.index = new ImageIndex((image) =>
       [...image.tags, ...image.digests].some((name) => patterns.some((pattern) => pattern.test(name))),
     );
@@ -170,11 +173,4 @@ export class ImageLibrary {
       (diffId: Digest) => this.index.uses(diffId),
     );
   }
-}
-
-/** A name, or one with `*` for any characters. */
-function toPattern(text: string): RegExp {
-  const name = text.includes("*") ? text : canonicalName(parseReference(text));
-  const parts = name.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));
-  return new RegExp(`^${parts.join(".*")}$`);
 }

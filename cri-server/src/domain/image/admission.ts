@@ -1,0 +1,135 @@
+import { createPublicKey, verify } from "node:crypto";
+import { BerthError } from "../../errors/berth-error.ts";
+import type { Digest } from "../../model/ids.ts";
+import type { ImageReference } from "../../model/image.ts";
+import type { PolicyRule } from "../../ports/image-policy.ts";
+import type { Descriptor, Repository } from "../../ports/registry.ts";
+import { isObject, parseObject } from "./manifest.ts";
+import { toPattern } from "./pattern.ts";
+import { repositoryName } from "./reference.ts";
+
+/** How cosign keeps signatures beside an image (its specs/SIGNATURE_SPEC.md). */
+const payloadType = "application/vnd.dev.cosign.simplesigning.v1+json";
+const signatureAnnotation = "dev.cosignproject.cosign/signature";
+const claimType = "cosign container image signature";
+/** More than anybody signs with; each costs a request. */
+const maxSignatures = 50;
+
+export interface AdmissionRequest {
+  readonly reference: ImageReference;
+  /** Of the pod; "" unknown. */
+  readonly namespace: string;
+  readonly repository: Repository;
+  /** Any of these may be what was signed: the index, the image for this machine. */
+  readonly digests: readonly Digest[];
+}
+
+/** Refuses, with `signature-invalid`, what the policy does not allow. */
+export async function admit(
+  rules: readonly PolicyRule[],
+  request: AdmissionRequest,
+  signal: AbortSignal,
+): Promise<void> {
+  const name = repositoryName(request.reference);
+  const rule = rules.find(
+    ({ images, namespaces }) =>
+      images.some((pattern) => toPattern(pattern).test(name)) &&
+      (namespaces.length === 0 || namespaces.includes(request.namespace)),
+  );
+  switch (rule?.require.kind) {
+    case undefined:
+    case "nothing":
+      return;
+    case "reject":
+      throw refused(name, "the policy allows no image of this name");
+    case "signature":
+      await requireSignature(name, rule.require.keys, request, signal);
+  }
+}
+
+async function requireSignature(
+  name: string,
+  keys: readonly string[],
+  { repository, digests }: AdmissionRequest,
+  signal: AbortSignal,
+): Promise<void> {
+  const complaints: string[] = [];
+  for (const digest of new Set(digests)) {
+    for (const signature of await signaturesOf(repository, digest, signal)) {
+      const payload = await repository.blob(signature.descriptor, signal);
+      const complaint = check(payload, signature.value, digest, keys);
+      if (complaint === undefined) {
+        return;
+      }
+      complaints.push(complaint);
+    }
+  }
+  throw refused(name, complaints.length === 0 ? "it is not signed" : [...new Set(complaints)].join("; "));
+}
+
+interface FoundSignature {
+  readonly descriptor: Descriptor;
+  /** base64 */
+  readonly value: string;
+}
+
+async function signaturesOf(
+  repository: Repository,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<readonly FoundSignature[]> {
+  const tag = `${digest.replace(":", "-")}.sig`;
+  let bytes: Buffer;
+  try {
+    ({ bytes } = await repository.manifest(tag, signal));
+  } catch (error) {
+    if (error instanceof BerthError && error.code === "image-not-found") {
+      return [];
+    }
+    throw error;
+  }
+  const layers = parseObject(bytes, `signatures ${tag}`).layers;
+  const found: FoundSignature[] = [];
+  for (const layer of Array.isArray(layers) ? layers.slice(0, maxSignatures) : []) {
+    if (!isObject(layer) || layer.mediaType !== payloadType || !isObject(layer.annotations)) {
+      continue;
+    }
+    const value = layer.annotations[signatureAnnotation];
+    const { digest: of, size } = layer;
+    if (typeof value === "string" && typeof of === "string" && typeof size === "number") {
+      found.push({ descriptor: { mediaType: payloadType, digest: of as Digest, size }, value });
+    }
+  }
+  return found;
+}
+
+/** What is wrong with one signature; undefined: nothing. */
+function check(
+  payload: Buffer,
+  signature: string,
+  digest: Digest,
+  keys: readonly string[],
+): string | undefined {
+  const bytes = Buffer.from(signature, "base64");
+  if (!keys.some((key) => isSignedBy(payload, bytes, key))) {
+    return "no signature is by a key of the policy";
+  }
+  // Only now, as nobody's claim counts before it is signed.
+  const { critical } = parseObject(payload, "a signed payload");
+  const image = isObject(critical) ? critical.image : undefined;
+  const signed = isObject(image) ? image["docker-manifest-digest"] : undefined;
+  if (!isObject(critical) || critical.type !== claimType || signed !== digest) {
+    return `a signature is for ${typeof signed === "string" ? signed : "something else"}`;
+  }
+  return undefined;
+}
+
+function isSignedBy(payload: Buffer, signature: Buffer, pem: string): boolean {
+  const key = createPublicKey(pem);
+  // Ed25519 hashes by itself; ECDSA and RSA sign a SHA-256 digest.
+  return verify(key.asymmetricKeyType === "ed25519" ? null : "sha256", payload, key, signature);
+}
+
+function refused(name: string, why: string): BerthError {
+  return new BerthError("signature-invalid", `SignatureValidationFailed: ${name}: ${why}`);
+}
