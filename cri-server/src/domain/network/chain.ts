@@ -119,13 +119,18 @@ export function hasStatus(list: NetworkList): boolean {
   return atLeast(list.cniVersion, gcSince);
 }
 
+/** Whether the list's plugins are to be told what is valid. */
+export function hasGarbageCollection(list: NetworkList): boolean {
+  return !list.disableGC && hasStatus(list);
+}
+
 /** GC of every plugin; one that fails keeps no other from running. Resolves with the failures. */
 export async function collectChain(
   deps: ChainDeps,
   list: NetworkList,
   valid: readonly ValidAttachment[],
 ): Promise<readonly unknown[]> {
-  if (list.disableGC || !hasStatus(list)) {
+  if (!hasGarbageCollection(list)) {
     return [];
   }
   // The key was renamed while plugins had the old name already (containernetworking/cni#1101): both are sent.

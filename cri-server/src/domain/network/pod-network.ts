@@ -5,7 +5,14 @@ import type { NetworkAttachment, NetworkStatus } from "../../model/network.ts";
 import type { AttachmentCache, CachedAttachment, ConfigDirectory, PluginRunner } from "../../ports/cni.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { AttachRequest, PodNetwork } from "../../ports/network.ts";
-import { addToChain, type ChainDeps, checkChain, collectChain, deleteFromChain } from "./chain.ts";
+import {
+  addToChain,
+  type ChainDeps,
+  checkChain,
+  collectChain,
+  deleteFromChain,
+  hasGarbageCollection,
+} from "./chain.ts";
 import { Configuration } from "./configuration.ts";
 import { type NetworkList, parseNetworkList } from "./conflist.ts";
 import { Gate } from "./gate.ts";
@@ -45,6 +52,11 @@ function toCached(list: NetworkList, attachment: Attachment): CachedAttachment {
     config: list.text,
     ours: true,
   };
+}
+
+/** An attachment of ours whose sandbox is no more. */
+function isOrphan(cached: CachedAttachment, live: ReadonlySet<string>): boolean {
+  return cached.ours && !live.has(cached.containerId);
 }
 
 class Network implements CniNetwork {
@@ -166,7 +178,13 @@ class Network implements CniNetwork {
 
   async collect(liveSandboxIds: readonly string[]): Promise<void> {
     await this.#configuration.settled();
-    await this.#gate.exclusive(() => this.#collect(new Set([...liveSandboxIds, ...this.#attached])));
+    const live = (): ReadonlySet<string> => new Set([...liveSandboxIds, ...this.#attached]);
+    const list = this.#configuration.current?.list;
+    const orphans = (await this.#deps.cache.list()).some((cached) => isOrphan(cached, live()));
+    // To be alone, every ADD under way has to be waited for, and those to come wait too: not without a need.
+    if (orphans || (list !== undefined && hasGarbageCollection(list))) {
+      await this.#gate.exclusive(() => this.#collect(live()));
+    }
   }
 
   async #collect(live: ReadonlySet<string>): Promise<void> {
@@ -176,7 +194,7 @@ class Network implements CniNetwork {
     for (const cached of await this.#deps.cache.list()) {
       if (!cached.ours) {
         foreign.push(cached);
-      } else if (!live.has(cached.containerId)) {
+      } else if (isOrphan(cached, live)) {
         await this.#deleteCached(cached, "").catch((error: unknown) => failures.push(error));
       }
     }
