@@ -10,6 +10,9 @@ import { registryAddress } from "./registry.ts";
 
 const root = join(import.meta.dirname, "../..");
 
+/** An emulated processor takes most of a minute; a server that can't start ends, and nobody waits for it. */
+const startLimitMs = 150_000;
+
 export interface ServerOptions {
   /** More flags of berthd. */
   readonly flags?: readonly string[];
@@ -112,7 +115,7 @@ export class Berthd implements AsyncDisposable {
       if (child.exitCode !== null || child.signalCode !== null) return;
       if (!/^ready$/m.test(printed))
         throw new Error(`berthd in ${this.dir} is not ready:\n${await this.logTail()}`);
-    }, 30_000);
+    }, startLimitMs);
     if (child.exitCode !== null)
       throw new Error(`berthd ended with ${child.exitCode}:\n${await this.logTail()}`);
   }
