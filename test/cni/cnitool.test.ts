@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Outcome } from "../lib/command.ts";
 import { eventually } from "../lib/eventually.ts";
+import { hasNat } from "../lib/kernel.ts";
 import { executable, World } from "./world.ts";
 
 // The specification's own client. hack/setup builds it.
@@ -47,7 +48,7 @@ function tool(verb: string, network: string, args: object = {}): Promise<Outcome
   );
 }
 
-describe.skipIf(!existsSync(cnitool))("cnitool", () => {
+describe.skipIf(!existsSync(cnitool) || !hasNat)("cnitool", () => {
   it.each(["new", "old"])("adds, checks and deletes with the %s list", async (network) => {
     const args = {
       portMappings: [{ hostPort: 8088, containerPort: 80, protocol: "tcp" }],

@@ -6,6 +6,7 @@ import { Containerd } from "../bench/containerd.ts";
 import { mirroredRegistries } from "../lib/berthd.ts";
 import { outcomeOf, run } from "../lib/command.ts";
 import { eventually } from "../lib/eventually.ts";
+import { hasNat } from "../lib/kernel.ts";
 import { executable } from "./world.ts";
 
 // Debian's containerd knows nothing of this plugin but its name and folder.
@@ -81,7 +82,7 @@ async function addressOf(id: string): Promise<string> {
   return status.network.ip;
 }
 
-describe.each(["a server", "no server"])("under containerd with %s", (how) => {
+describe.skipIf(!hasNat).each(["a server", "no server"])("under containerd with %s", (how) => {
   it("pods get addresses and host ports, and give them back", async () => {
     if (how === "no server") await plugin.close();
     const one = await pod("one", 8101);

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { eventually } from "../lib/eventually.ts";
+import { hasNat } from "../lib/kernel.ts";
 import type { Json } from "./world.ts";
 import { World } from "./world.ts";
 
@@ -33,7 +34,7 @@ function addressOf(added: Json): string {
 
 const random = (most: number): number => Math.floor(Math.random() * most);
 
-describe("kill -9 of server and launcher at any moment", () => {
+describe.skipIf(!hasNat)("kill -9 of server and launcher at any moment", () => {
   const alive = new Map<string, string>();
   let killing = true;
   let kills = 0;
@@ -106,7 +107,7 @@ describe("kill -9 of server and launcher at any moment", () => {
   }, 600_000);
 });
 
-describe("the lease store", () => {
+describe.skipIf(!hasNat)("the lease store", () => {
   it("is cleaned of what a power cut leaves", async () => {
     const directory = join(world.dataDir, "testnet");
     await mkdir(directory, { recursive: true });

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { eventually } from "../lib/eventually.ts";
+import { hasNat } from "../lib/kernel.ts";
 import type { Json } from "./world.ts";
 import { World } from "./world.ts";
 
@@ -66,7 +67,7 @@ describe("dual stack", () => {
     });
   });
 
-  it("has host ports in both families", async () => {
+  it.skipIf(!hasNat)("has host ports in both families", async () => {
     const runtimeConfig = { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }] };
     const added = await world.must({ command: "ADD", id: "a", netns: "a", config: dual({ runtimeConfig }) });
     await world.must({ command: "ADD", id: "b", netns: "b", config: dual() });
@@ -110,7 +111,7 @@ describe("dual stack", () => {
   });
 });
 
-describe("UDP host ports", () => {
+describe.skipIf(!hasNat)("UDP host ports", () => {
   const sender = `
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("0.0.0.0", 5555)); s.settimeout(1)

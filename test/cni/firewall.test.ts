@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { hasNat } from "../lib/kernel.ts";
 import type { Json } from "./world.ts";
 import { World } from "./world.ts";
 
@@ -52,7 +53,7 @@ except OSError: sys.exit(1)
   return code === 0;
 }
 
-describe("ingressPolicy", () => {
+describe.skipIf(!hasNat)("ingressPolicy", () => {
   it("open: networks reach each other", async () => {
     const a = await add("a", network("one"));
     await add("b", network("two"));
@@ -80,7 +81,7 @@ describe("ingressPolicy", () => {
   });
 });
 
-describe("forwardAccept", () => {
+describe.skipIf(!hasNat)("forwardAccept", () => {
   it("lets pods through a FORWARD chain of iptables that drops, once per bridge", async () => {
     await world.run("iptables", "-P", "FORWARD", "DROP");
     const a = await add("a", network("one", { forwardAccept: false }));

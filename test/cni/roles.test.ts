@@ -2,6 +2,7 @@ import { mkdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { eventually } from "../lib/eventually.ts";
+import { hasNat } from "../lib/kernel.ts";
 import type { Json } from "./world.ts";
 import { executable, World } from "./world.ts";
 
@@ -49,7 +50,7 @@ const runtimeConfig = {
   bandwidth: { ingressRate: 80e6, ingressBurst: 8e6, egressRate: 80e6, egressBurst: 8e6 },
 };
 
-describe.each([
+describe.skipIf(!hasNat).each([
   ["bridge", { bridge: "brref", isGateway: true, hairpinMode: true }],
   ["ptp", {}],
 ])("behind the reference set's %s", (type, more) => {

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createPlugin } from "../../cni-plugin/src/resident/plugin.ts";
+import { hasNat } from "../lib/kernel.ts";
 import type { CallSpec, Json } from "./world.ts";
 import { executable, World } from "./world.ts";
 
@@ -58,7 +59,7 @@ const del = (id: string, config: Json) => async (): Promise<unknown> =>
     world.run("sh", "-c", `rm -f ${world.dataDir}/testnet/last_reserved_ip.0`),
   ]);
 
-describe("with a server and without", () => {
+describe.skipIf(!hasNat)("with a server and without", () => {
   it.each(versions)("ADD prints the same in %s, byte for byte", async (cniVersion) => {
     const runtimeConfig = {
       ips: ["10.66.1.1"],
@@ -100,7 +101,7 @@ describe("with a server and without", () => {
   });
 });
 
-describe("CHECK", () => {
+describe.skipIf(!hasNat)("CHECK", () => {
   const ports = { runtimeConfig: { portMappings: [{ hostPort: 8085, containerPort: 80, protocol: "tcp" }] } };
   const damages: Readonly<Record<string, readonly string[]>> = {
     "the pod's interface": ["ip", "-n", "a", "link", "delete", "eth0"],
@@ -149,7 +150,7 @@ describe("CHECK", () => {
   });
 });
 
-describe("chains", () => {
+describe.skipIf(!hasNat)("chains", () => {
   it("is the first plugin before portmap, bandwidth, firewall and tuning of the reference set", async () => {
     const list = ["portmap", "bandwidth", "firewall", "tuning"];
     const config = world.config({

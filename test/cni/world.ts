@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Outcome } from "../lib/command.ts";
 import { outcomeOf, run } from "../lib/command.ts";
+import { hasNat } from "../lib/kernel.ts";
 
 const root = join(import.meta.dirname, "../..");
 export const executable = join(root, "native/build/berth");
@@ -207,7 +208,7 @@ export class World {
       type: "berth",
       bridge: "brtest",
       isGateway: true,
-      ipMasq: true,
+      ipMasq: hasNat,
       hairpinMode: true,
       ipam: {
         type: "berth",

@@ -170,6 +170,11 @@ export class Table {
   async #commit(action: string, messages: readonly Message[]): Promise<void> {
     const reply = await this.#transaction(messages);
     if (reply.errno === 0) return;
+    if (reply.errno === errnos.EOPNOTSUPP && reply.at === 0) {
+      const message =
+        "this kernel has no nf_tables of the inet family, which ipMasq, ingressPolicy and portMappings need";
+      throw new CniError(codes.unsupportedField, message);
+    }
     const error = refusal(`${action} in table berth`, reply);
     throw new CniError(
       codes.kernelRefused,
