@@ -15,8 +15,8 @@ interface Part {
   readonly commands: readonly (readonly string[])[];
   /** Minutes for all of its commands; a part that hangs is killed and has failed. */
   readonly minutes: number;
-  /** Only with --all or when it is named. */
-  readonly slow?: true;
+  /** Only with --all or when it is named. Skipped when less than its usual minutes are left of the run's. */
+  readonly slow?: { readonly usualMinutes: number };
   readonly needs?: string;
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -38,6 +38,27 @@ function inCluster(name: string): string[] {
 }
 
 const onRealKernel = ["test/integration", "test/security", "test/failpoint"];
+
+/**
+ * What depends on the kernel's cgroups, namespaces and mounts. The second kernel has no tables for IP, so the plugin's own
+ * tests are not for it, and it is slow: long streams and storms say nothing more there.
+ */
+const onSecondKernel = [
+  "bad-input",
+  "cdi",
+  "cgroups",
+  "container-features",
+  "events-and-lists",
+  "limits",
+  "logs",
+  "network",
+  "pod-run",
+  "restart-recovery",
+  "rollback",
+  "seccomp",
+  "serve",
+  "statistics",
+].map((name) => `test/integration/${name}.test.ts`);
 
 const parts: readonly Part[] = [
   {
@@ -82,26 +103,21 @@ const parts: readonly Part[] = [
   {
     name: "v2",
     minutes: 25,
-    slow: true,
+    slow: { usualMinutes: 12 },
     needs: "vm",
     commands: [
-      [
-        "hack/vm",
-        "run",
-        "hack/isolated",
-        ...vitest("v2", "--project", "integration", "test/cni", ...onRealKernel),
-      ],
+      ["hack/vm", "run", "hack/isolated", ...vitest("v2", "--project", "integration", ...onSecondKernel)],
     ],
   },
   // Most of the minutes of these two are for building Kubernetes, once.
   {
     name: "kubelet",
     minutes: 20,
-    slow: true,
+    slow: { usualMinutes: 8 },
     env: { CLUSTER_KIND: "standalone", CLUSTER_DIR: "/var/tmp/berth-kubelet" },
     commands: [inCluster("kubelet")],
   },
-  { name: "kubernetes", minutes: 40, slow: true, commands: [inCluster("kubernetes")] },
+  { name: "kubernetes", minutes: 40, slow: { usualMinutes: 20 }, commands: [inCluster("kubernetes")] },
 ];
 
 async function finish(
@@ -119,6 +135,7 @@ async function finish(
   return code === 0;
 }
 
+/** Runs one part: all of its commands within its minutes. */
 async function runPart(part: Part): Promise<Counts> {
   const start = performance.now();
   console.error(`\n\x1b[1m== ${part.name}\x1b[0m`);
@@ -138,7 +155,7 @@ async function runPart(part: Part): Promise<Counts> {
 }
 
 function chosen(words: readonly string[]): readonly Part[] {
-  if (words.length === 0) return parts.filter((part) => part.slow !== true);
+  if (words.length === 0) return parts.filter((part) => part.slow === undefined);
   if (words.includes("--all")) return parts;
   const files = words.filter((word) => existsSync(join(root, word)) && word.endsWith(".ts"));
   const picked = words
@@ -160,11 +177,35 @@ function chosen(words: readonly string[]): readonly Part[] {
   return picked;
 }
 
+/** `--minutes N` and the rest of the command line. */
+function budget(words: readonly string[]): { readonly minutes: number; readonly rest: readonly string[] } {
+  const at = words.indexOf("--minutes");
+  if (at === -1) return { minutes: Number.POSITIVE_INFINITY, rest: words };
+  return { minutes: Number(words[at + 1]), rest: words.toSpliced(at, 2) };
+}
+
+/** Runs the parts within the run's minutes: one that has started is cut at the end, a slow one that can't fit is skipped. */
+async function runParts(wanted: readonly Part[], minutes: number): Promise<readonly Counts[]> {
+  const rows: Counts[] = [];
+  for (const part of [{ name: "build", minutes: 10, commands: [["hack/build"]] }, ...wanted]) {
+    const left = minutes - performance.now() / 60_000;
+    if (part.slow !== undefined && left < part.slow.usualMinutes) {
+      console.error(
+        `\n== ${part.name}: skipped, ${left.toFixed(0)} minutes are left and it takes ${part.slow.usualMinutes}`,
+      );
+      rows.push({ name: part.name, passed: 0, failed: 0, skipped: 1, seconds: 0 });
+    } else {
+      rows.push(await runPart({ ...part, minutes: Math.max(Math.min(part.minutes, left), 0.1) }));
+    }
+  }
+  return rows;
+}
+
 async function main(): Promise<void> {
   mkdirSync(results, { recursive: true });
   const before = leftovers(String(process.pid));
-  const rows: Counts[] = [await runPart({ name: "build", minutes: 10, commands: [["hack/build"]] })];
-  for (const part of chosen(process.argv.slice(2))) rows.push(await runPart(part));
+  const { minutes, rest } = budget(process.argv.slice(2));
+  const rows = [...(await runParts(chosen(rest), minutes))];
   const left = [...leftovers(String(process.pid))].filter((thing) => !before.has(thing));
   for (const thing of left) console.error(`left on this machine: ${thing}`);
   rows.push({
