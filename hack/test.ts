@@ -109,6 +109,13 @@ const parts: readonly Part[] = [
       ["hack/vm", "run", "hack/isolated", ...vitest("v2", "--project", "integration", ...onSecondKernel)],
     ],
   },
+  {
+    name: "systemd",
+    minutes: 6,
+    slow: true,
+    needs: "vm",
+    commands: [["hack/systemd", ...vitest("systemd", "--project", "integration", "test/systemd")]],
+  },
   // Most of the minutes of these two are for building Kubernetes, once.
   {
     name: "kubelet",

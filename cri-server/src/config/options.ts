@@ -167,7 +167,7 @@ export const options: readonly Option[] = [
     flag: "--default-cgroup-parent",
     type: "string",
     fallback: "/berth",
-    help: "Parent cgroup of pods that name none.",
+    help: "Parent cgroup of pods that name none. With the systemd driver it is a slice, and /a/b is taken as a-b.slice.",
   },
   {
     table: "runtime",
@@ -176,7 +176,7 @@ export const options: readonly Option[] = [
     type: "string",
     fallback: "auto",
     oneOf: ["auto", "cgroupfs", "systemd"],
-    help: "Who makes cgroups. The kubelet asks for it (RuntimeConfig).",
+    help: "Who makes cgroups. The kubelet asks for it (RuntimeConfig). `auto` is systemd where systemd runs the machine and cgroup v2 is mounted alone.",
   },
   {
     table: "runtime",

@@ -92,6 +92,8 @@ const properties: readonly UnitProperty[] = [
   // Ends with its pod, after the kubelet had its say, and not with the first things of a shutdown.
   { name: "DefaultDependencies", signature: "b", value: false },
   { name: "CollectMode", signature: "s", value: "inactive-or-failed" },
+  // Who stops the scope means its containers. The monitor goes last, by force, when it has written how they ended.
+  { name: "TimeoutStopUSec", signature: "t", value: 10_000_000n },
   // Scopes have DefaultTasksMax otherwise; what bounds a pod is the slice around it and the groups inside.
   { name: "TasksMax", signature: "t", value: infinity },
 ];
