@@ -1,0 +1,97 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { eventually } from "../lib/eventually.ts";
+import { hasNat } from "../lib/kernel.ts";
+import type { Json } from "./world.ts";
+import { World } from "./world.ts";
+
+// Beside the rules of kube-proxy in both of its modes, and of programs that own the whole ruleset.
+
+let world: World;
+let server = "";
+let client = "";
+
+const runtimeConfig = { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }] };
+const serviceAddress = "10.96.0.10";
+
+beforeAll(async () => {
+  world = await World.create();
+  await world.startServer();
+  await world.addNetns("a", "b");
+  if (!hasNat) return;
+  server = await add("a", { runtimeConfig });
+  client = await add("b", {});
+  world.start("ip", "netns", "exec", "a", "python3", "-c", whoami);
+  await eventually(async () => expect(await ask(`${server}:80`)).not.toBe(""));
+});
+afterAll(async () => {
+  for (const id of ["a", "b"]) await world.must({ command: "DEL", id, config: world.config() });
+  expect(await world.leftovers()).toEqual([]);
+  await world.close();
+});
+afterEach(async () => {
+  await world.outcomeOf("iptables", "-t", "nat", "-F");
+  await world.outcomeOf("nft", "delete", "table", "ip", "kube-proxy");
+});
+
+const whoami = `
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(self.client_address[0].encode())
+    def log_message(self, *args): pass
+http.server.HTTPServer(("0.0.0.0", 80), Handler).serve_forever()
+`;
+
+async function add(id: string, more: Json): Promise<string> {
+  const { ips } = await world.must({ command: "ADD", id, netns: id, config: world.config(more) });
+  return (ips as readonly { readonly address: string }[])[0]?.address.replace(/\/.*/, "") ?? "";
+}
+
+/** Which address the server sees its client by; "" when it does not answer. */
+async function ask(target: string, from?: string): Promise<string> {
+  const command = ["curl", "-sS", "-m", "2", `http://${target}/`];
+  const { stdout } = await (from === undefined ? world.outcomeOf(...command) : world.inPod(from, ...command));
+  return stdout;
+}
+
+async function hostPortsWork(): Promise<void> {
+  expect(await ask("127.0.0.1:8080")).toBe("10.66.0.1");
+  expect(await ask("10.66.0.1:8080", "b")).toBe("10.66.0.1");
+}
+
+describe.skipIf(!hasNat)("beside kube-proxy", () => {
+  it("with iptables: services reach pods, which see who asks", async () => {
+    const nat = (...rule: string[]) => world.run("iptables", "-t", "nat", ...rule);
+    await nat("-N", "KUBE-SERVICES");
+    await nat("-A", "PREROUTING", "-j", "KUBE-SERVICES");
+    const match = ["-d", serviceAddress, "-p", "tcp", "--dport", "80"];
+    await nat("-A", "KUBE-SERVICES", ...match, "-j", "DNAT", "--to-destination", `${server}:80`);
+    expect(await ask(serviceAddress, "b")).toBe(client);
+    await hostPortsWork();
+  });
+
+  it("with nftables: the same", async () => {
+    await world.run("nft", "add", "table", "ip", "kube-proxy");
+    const chain = "{ type nat hook prerouting priority dstnat; }";
+    await world.run("nft", "add", "chain", "ip", "kube-proxy", "services", chain);
+    const rule = `ip daddr ${serviceAddress} tcp dport 80 dnat to ${server}:80`;
+    await world.run("nft", "add", "rule", "ip", "kube-proxy", "services", ...rule.split(" "));
+    expect(await ask(serviceAddress, "b")).toBe(client);
+    await hostPortsWork();
+  });
+});
+
+describe.skipIf(!hasNat)("when another program has flushed the whole ruleset", () => {
+  it("the next pod brings the rules back", async () => {
+    await world.run("nft", "flush", "ruleset");
+    await world.addNetns("c");
+    // What is known to be in order is not looked at again for a second.
+    await eventually(async () => {
+      await world.must({ command: "DEL", id: "c", netns: "c", config: world.config() });
+      await world.must({ command: "ADD", id: "c", netns: "c", config: world.config() });
+      expect((await world.outcomeOf("nft", "list", "table", "inet", "berth")).code).toBe(0);
+    });
+    await world.must({ command: "DEL", id: "c", netns: "c", config: world.config() });
+    await world.deleteNetns("c");
+  });
+});
