@@ -112,7 +112,7 @@ const parts: readonly Part[] = [
   {
     name: "systemd",
     minutes: 6,
-    slow: true,
+    slow: { usualMinutes: 2 },
     needs: "vm",
     commands: [["hack/systemd", ...vitest("systemd", "--project", "integration", "test/systemd")]],
   },
