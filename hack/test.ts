@@ -17,6 +17,7 @@ interface Part {
   readonly minutes: number;
   /** Only with --all or when it is named. Skipped when less than its usual minutes are left of the run's. */
   readonly slow?: { readonly usualMinutes: number };
+  /** What hack/setup has to have installed, separated by spaces. */
   readonly needs?: string;
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -110,6 +111,48 @@ const parts: readonly Part[] = [
     ],
   },
   {
+    name: "conformance-v2",
+    minutes: 15,
+    slow: { usualMinutes: 3 },
+    needs: "conformance vm",
+    env: { BERTH_NO_BUILD: "1" },
+    commands: [
+      [
+        "hack/vm",
+        "run",
+        "hack/conformance",
+        "--report",
+        join(results, "conformance-v2.counts.json"),
+        "-parallel",
+        "4",
+      ],
+    ],
+  },
+  // Emulated, so only what no other kernel here can do.
+  {
+    name: "apparmor",
+    minutes: 15,
+    slow: { usualMinutes: 5 },
+    needs: "conformance cloud",
+    env: { BERTH_NO_BUILD: "1" },
+    commands: [
+      [
+        "hack/vm",
+        "cloud",
+        "hack/conformance",
+        "--report",
+        join(results, "apparmor.counts.json"),
+        "--ginkgo.focus=AppArmor",
+      ],
+      [
+        "hack/vm",
+        "cloud",
+        "hack/isolated",
+        ...vitest("apparmor", "--project", "integration", "test/security/apparmor.test.ts"),
+      ],
+    ],
+  },
+  {
     name: "systemd",
     minutes: 6,
     slow: { usualMinutes: 2 },
@@ -148,7 +191,7 @@ async function runPart(part: Part): Promise<Counts> {
   console.error(`\n\x1b[1m== ${part.name}\x1b[0m`);
   let ok =
     part.needs === undefined ||
-    spawnSync("hack/setup", [part.needs], { cwd: root, stdio: "inherit" }).status === 0;
+    spawnSync("hack/setup", part.needs.split(" "), { cwd: root, stdio: "inherit" }).status === 0;
   for (const command of part.commands) {
     const left = part.minutes * 60_000 - (performance.now() - start);
     ok =

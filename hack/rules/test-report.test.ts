@@ -44,6 +44,9 @@ describe("counts", () => {
   it("are taken from a part that has counted by itself", () => {
     writeFileSync(join(folder, "cri.counts.json"), '{"passed":1,"failed":1,"skipped":1}');
     expect(countsOf(folder, "cri", false, 1)).toMatchObject({ passed: 1, failed: 1, skipped: 1 });
+    const report = { numPassedTests: 3, numFailedTests: 0, numPendingTests: 2, numTodoTests: 0 };
+    writeFileSync(join(folder, "cri.vitest.json"), JSON.stringify({ ...report, numFailedTestSuites: 0 }));
+    expect(countsOf(folder, "cri", false, 1)).toMatchObject({ passed: 4, failed: 1, skipped: 3 });
   });
 
   it("count a failed command though every test passed: something was left", () => {

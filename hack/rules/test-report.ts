@@ -34,15 +34,17 @@ function ofVitest(text: string): Tally {
 export function countsOf(folder: string, name: string, ok: boolean, seconds: number): Counts {
   const vitest = join(folder, `${name}.vitest.json`);
   const counts = join(folder, `${name}.counts.json`);
-  let tally: Tally = { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 };
-  if (existsSync(vitest)) tally = ofVitest(readFileSync(vitest, "utf8"));
-  else if (existsSync(counts)) tally = JSON.parse(readFileSync(counts, "utf8")) as Tally;
+  const reports: Tally[] = [];
+  if (existsSync(vitest)) reports.push(ofVitest(readFileSync(vitest, "utf8")));
+  if (existsSync(counts)) reports.push(JSON.parse(readFileSync(counts, "utf8")) as Tally);
+  if (reports.length === 0) reports.push({ passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 });
+  const tally = total(reports);
   const failed = !ok && tally.failed === 0 ? 1 : tally.failed;
   return { name, ...tally, failed, seconds };
 }
 
-export function total(rows: readonly Counts[]): Tally {
-  const sum = (pick: (row: Counts) => number): number => rows.reduce((before, row) => before + pick(row), 0);
+export function total(rows: readonly Tally[]): Tally {
+  const sum = (pick: (row: Tally) => number): number => rows.reduce((before, row) => before + pick(row), 0);
   return {
     passed: sum((row) => row.passed),
     failed: sum((row) => row.failed),
