@@ -91,9 +91,10 @@ export class SpdyConnection implements StreamOwner {
     this.#transport.destroy();
   }
 
-  sendData(streamId: number, bytes: Buffer, done: () => void): void {
+  sendData(streamId: number, parts: readonly Buffer[], done: () => void): void {
     this.#onActivity();
-    this.#transport.write([dataHead(streamId, 0, bytes.length), bytes], done);
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
+    this.#transport.write([dataHead(streamId, 0, length), ...parts], done);
   }
 
   sendFin(streamId: number): void {

@@ -3,7 +3,8 @@ import type { SpdyHeaders } from "./spdy-headers.ts";
 
 /** What a stream needs of its connection. */
 export interface StreamOwner {
-  sendData(streamId: number, bytes: Buffer, done: () => void): void;
+  /** Sends the parts as one frame. */
+  sendData(streamId: number, parts: readonly Buffer[], done: () => void): void;
   sendFin(streamId: number): void;
   sendReset(streamId: number): void;
   /** Holds back the whole connection until the stream has room again: SPDY as Kubernetes has it knows no smaller unit. */
@@ -14,8 +15,8 @@ export interface StreamOwner {
 
 /** How much of one stream may wait for its reader. */
 const inboundBytes = 256 * 1024;
-/** More than one read of a pipe, so that a write which the kernel takes at once doesn't count as back-pressure. */
-const outboundBytes = 128 * 1024;
+/** Several reads of a pipe, so that a write which the kernel takes at once doesn't count as back-pressure. */
+const outboundBytes = 256 * 1024;
 
 /** One stream of a SPDY connection, seen as two Node streams. */
 export class SpdyStream {
@@ -49,13 +50,13 @@ export class SpdyStream {
     });
     this.outgoing = new Writable({
       highWaterMark: outboundBytes,
-      write: (chunk: Buffer, _encoding, callback) => {
-        if (this.#localDone) {
-          callback();
-        } else {
-          owner.sendData(id, chunk, callback);
-        }
-      },
+      write: (chunk: Buffer, _encoding, callback) => this.#send([chunk], callback),
+      // What has gathered meanwhile goes as one frame: Go's clients read each frame's head with system calls of its own.
+      writev: (chunks, callback) =>
+        this.#send(
+          chunks.map(({ chunk }) => chunk),
+          callback,
+        ),
       final: (callback) => {
         this.#finish(() => owner.sendFin(id));
         callback();
@@ -89,6 +90,14 @@ export class SpdyStream {
     this.incoming.destroy();
     this.outgoing.destroy();
     this.#settle();
+  }
+
+  #send(parts: readonly Buffer[], done: () => void): void {
+    if (this.#localDone) {
+      done();
+    } else {
+      this.#owner.sendData(this.id, parts, done);
+    }
   }
 
   #finish(send: () => void): void {
