@@ -46,6 +46,15 @@ describe("isolation", () => {
     expect(await inPod("localhost-profile", "sh", "-c", "echo > /tmp/allowed && echo yes")).toBe("yes");
   });
 
+  it("gives large pages where the node has some", async () => {
+    const capacity = await field("node", "berth-node", ".status.capacity.hugepages-2Mi");
+    if ((await onNode("ls", "/sys/kernel/mm")).includes("hugepages")) expect(capacity).toBe("8Mi");
+    else return;
+    await apply("hugepages");
+    await running("hugepages");
+    expect(await inPod("hugepages", "grep", " /huge ", "/proc/mounts")).toMatch(/hugetlbfs .*pagesize=2M/);
+  });
+
   it("propagates mounts as each volume says", async () => {
     await apply("propagation");
     await running("receiver");

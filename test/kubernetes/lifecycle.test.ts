@@ -91,7 +91,7 @@ describe("life and death", () => {
     const uid = await field("pod", "talkative", ".metadata.uid");
     const directory = `/var/log/pods/default_talkative_${uid}/main`;
     const files = async (): Promise<readonly string[]> => (await onNode("ls", directory)).split("\n").sort();
-    await eventually("the log was rotated", 60, async () => (await files()).length > 2);
+    await eventually("the log was rotated", 90, async () => (await files()).length > 2);
     await eventually("all is written", 60, async () =>
       (await onNode("sh", "-c", `zcat -f ${directory}/* | grep -c " line 14000 "`)).startsWith("1"),
     );

@@ -72,7 +72,7 @@ describe("scale", () => {
     await eventually("every pod is ready", 300, async () => (await ready()) === pods);
     const seconds = (performance.now() - start) / 1000;
     const starting = between(idleBefore, await cpu());
-    await pause(20);
+    await pause(15);
     const before = await cpu();
     await pause(40);
     const idle = between(before, await cpu());
