@@ -39,7 +39,7 @@ void confine_service(const char *images, const char *layers) {
 		fail("confine", errno, "tmpfs");
 	bind_as(images, "/proc/images");
 	bind_as(layers, "/proc/layers");
-	if (chdir("/proc") < 0)
+	if (mkdir("/proc/empty", 0700) < 0 || chdir("/proc") < 0)
 		fail("confine", errno, "chdir");
 	pivot_here();
 	if (mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY | MS_NODEV | MS_NOSUID | MS_NOEXEC, NULL) < 0)

@@ -41,14 +41,18 @@ static _Noreturn void work(int connection) {
 		fail("open", errno, "/");
 	request_read(&request, connection, root);
 	close(root);
-	if (request.target >= 0)
-		confine_worker(request.target);
+	/* Who only hashes gets an empty directory that can't be written to. */
+	int target = request.target >= 0 ? request.target : open("/empty", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (target < 0)
+		fail("open", errno, "/empty");
+	confine_worker(target);
+	/* Not the descriptor from outside: that one is of the mount that was left behind. */
+	int inside = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (inside < 0 || close(target) < 0)
+		fail("open", errno, "the layer's directory");
+	confine_syscalls();
 	struct source *source = source_open(&request);
 	if (request.target >= 0) {
-		/* Not the descriptor from outside: that one is of the mount that was left behind. */
-		int inside = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (inside < 0 || close(request.target) < 0)
-			fail("open", errno, "the layer's directory");
 		totals.inodes = 1;
 		apply(tar_open(source), source, place_open(inside, &totals), &request, &totals);
 	}

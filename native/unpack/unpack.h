@@ -175,5 +175,8 @@ void confine_service(const char *images, const char *layers);
 void confine_apart(void);
 /* Makes `directory` the root and the only mount of the process, and takes from it what unpacking does not need. */
 void confine_worker(int directory);
+/* ---- syscalls.c ---- */
+/* Leaves the process the system calls of its work alone. */
+void confine_syscalls(void);
 
 #endif

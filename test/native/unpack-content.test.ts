@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { lstatSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
@@ -134,6 +134,30 @@ describe("a layer's content", () => {
       const { result, directory } = await fixture.blob(blob);
       expect(result, name).toMatchObject({ blob: sha256(blob), diffId: sha256(plain) });
       expect((await describeTree(directory)).length, name).toBe(expected.length);
+    }
+  });
+
+  it("is decompressed whatever a gzip program makes of it", { timeout: 120_000 }, async () => {
+    const text = execFileSync("tar", ["-C", "/usr/share", "-cf", "-", "doc/bash", "perl"], {
+      maxBuffer: 1 << 28,
+    });
+    const contents = [randomBytes(300_000), Buffer.alloc(1_000_000), text.subarray(0, 3_000_000)];
+    for (const strategy of [0, 1, 2, 3, 4]) {
+      for (const [level, windowBits, memLevel] of [
+        [0, 15, 9],
+        [1, 9, 1],
+        [4, 12, 5],
+        [9, 15, 9],
+      ] as const) {
+        for (const content of contents) {
+          const blob = gzipSync(content, { level, strategy, windowBits, memLevel });
+          const { name, size } = fixture.place(blob);
+          const job = fixture.unpacker.unpack({ blob: name, maxBytes: 1e9, maxEntries: 1 });
+          job.end(size);
+          const what = `${content.length} bytes, level ${level}, strategy ${strategy}`;
+          expect(await job.done, what).toMatchObject({ blob: sha256(blob), diffId: sha256(content) });
+        }
+      }
     }
   });
 

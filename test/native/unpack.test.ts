@@ -250,9 +250,9 @@ describe("damage", () => {
     ["a cut gzip stream", gzipSync(good).subarray(0, -20), /too early/],
     ["a cut zstd stream", zstdCompressSync(good).subarray(0, -5), /too early|damaged/],
     ["a damaged gzip stream", flip(gzipSync(good), 60), /damaged|archive|too early/],
-    ["a damaged gzip checksum", flip(gzipSync(good), gzipSync(good).length - 6), /damaged/],
+    ["a gzip member of another length", flip(gzipSync(good), gzipSync(good).length - 2), /another length/],
     ["a cut archive", good.subarray(0, 5000), /ends inside/],
-    ["garbage behind gzip", Buffer.concat([gzipSync(good), Buffer.from("garbage")]), /damaged/],
+    ["garbage behind gzip", Buffer.concat([gzipSync(good), Buffer.from("garbage at the end")]), /damaged/],
     ["something else", Buffer.from("<html>not found</html>".repeat(100)), /not an octal|checksum/],
     ["half a header", Buffer.alloc(100, "x"), /ends in the middle/],
   ])("%s is refused", async (_, blob, message) => {
