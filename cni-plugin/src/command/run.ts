@@ -1,6 +1,6 @@
 import { parseConfig, requireVersion, versionOf } from "../spec/config.ts";
 import type { Call, Command, PluginEnv } from "../spec/env.ts";
-import { parseEnv } from "../spec/env.ts";
+import { parseEnv, requireArgs } from "../spec/env.ts";
 import { asCniError, errorJson } from "../spec/errors.ts";
 import type { Result } from "../spec/result.ts";
 import { presentResult } from "../spec/result.ts";
@@ -70,6 +70,7 @@ async function runVerb(context: Context, request: Request): Promise<Buffer> {
   const { ADD, DEL, CHECK } = actions[role];
   switch (call.command) {
     case "ADD":
+      if (role !== "loopback" && role !== "adjust") requireArgs(env.CNI_ARGS ?? "");
       return json(presentResult(await ADD(context, request), config.cniVersion));
     case "DEL":
       await DEL(context, request);

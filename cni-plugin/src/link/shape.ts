@@ -19,8 +19,8 @@ const TCA_EGRESS_REDIR = 1;
 
 /** Time that a packet may wait in the queue. More is only a longer way, not more throughput. */
 const queueSeconds = 0.025;
-/** Fits the largest packet that the kernel hands down in one piece. */
-const leastBurst = 64 << 10;
+/** The largest packet that the kernel hands down in one piece. */
+const largestPacket = 64 << 10;
 /** What runtimes send when nobody asked for a burst: half a gigabyte of it would pass before any limit holds. */
 const unlimitedBits = 0x7fffffff;
 
@@ -43,12 +43,16 @@ export interface Limit {
   readonly burst: number;
 }
 
-/** Rate and burst in bytes, with a burst that leaves the rate a limit. */
-export function limitOf(rateBits: number, burstBits: number | undefined): Limit {
+/**
+ * Rate and burst in bytes. A burst that was asked for counts, as long as it leaves the rate a limit and one packet can
+ * pass; without one it is what the timer needs, and the largest packet of the kernel.
+ */
+export function limitOf(rateBits: number, burstBits: number | undefined, mtu: number): Limit {
   const bytesPerSecond = Math.max(1, Math.floor(rateBits / 8));
-  const sane = Math.max(bytesPerSecond / 250, leastBurst);
-  const asked = burstBits === undefined || burstBits >= unlimitedBits ? sane : burstBits / 8;
-  const burst = Math.min(Math.max(asked, leastBurst), Math.max(bytesPerSecond, leastBurst));
+  const unasked = burstBits === undefined || burstBits >= unlimitedBits;
+  const burst = unasked
+    ? Math.max(bytesPerSecond / 250, largestPacket)
+    : Math.min(Math.max(burstBits / 8, mtu + 100), Math.max(bytesPerSecond, largestPacket));
   return { bytesPerSecond, burst: Math.floor(burst) };
 }
 
@@ -129,7 +133,7 @@ export async function limitBandwidth(
 ): Promise<void> {
   const { ingressRate, ingressBurst, egressRate, egressBurst } = bandwidth;
   if (ingressRate !== undefined) {
-    const message = tokenBucket(link.index, limitOf(ingressRate, ingressBurst));
+    const message = tokenBucket(link.index, limitOf(ingressRate, ingressBurst, link.mtu));
     await runSteps(host.route, [{ action: `limit what ${link.name} receives`, message }]);
   }
   if (egressRate === undefined) return;
@@ -140,7 +144,7 @@ export async function limitBandwidth(
     // Refused where the kernel has no IPv6; then there is nothing to keep quiet.
     { action, message: setLink(shaper.index, {}, noGeneratedAddress()), ignore: errnos.EAFNOSUPPORT },
     { action, message: setLink(shaper.index, { set: IFF_UP }) },
-    { action, message: tokenBucket(shaper.index, limitOf(egressRate, egressBurst)) },
+    { action, message: tokenBucket(shaper.index, limitOf(egressRate, egressBurst, link.mtu)) },
     { action, message: ingressQdisc(link.index), ignore: errnos.EEXIST },
     { action, message: redirect(link.index, shaper.index) },
   ]);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseEnv } from "./env.ts";
+import { parseEnv, requireArgs } from "./env.ts";
 
 const full = {
   CNI_COMMAND: "ADD",
@@ -42,8 +42,14 @@ describe("parseEnv", () => {
     [{ CNI_IFNAME: ".." }, 'CNI_IFNAME ".."'],
     [{ CNI_IFNAME: "a b" }, 'CNI_IFNAME "a b"'],
     [{ CNI_IFNAME: "a:b" }, 'CNI_IFNAME "a:b"'],
-    [{ CNI_ARGS: "IP" }, 'CNI_ARGS has "IP"'],
   ])("refuses %j", (change, message) => {
     expect(() => parseEnv({ ...full, ...change })).toThrow(message);
+  });
+});
+
+describe("requireArgs", () => {
+  it("refuses an argument without a value", () => {
+    expect(() => requireArgs("IgnoreUnknown=1;IP")).toThrow('CNI_ARGS has "IP"');
+    requireArgs("IgnoreUnknown=1;;IP=");
   });
 });

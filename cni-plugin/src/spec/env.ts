@@ -60,16 +60,20 @@ export function checkIfName(name: string): void {
   }
 }
 
-/** CNI_ARGS: `K=V;K=V`. Unknown keys are for others to judge, so none is an error here. */
-export function parseArgs(text: string): ReadonlyMap<string, string> {
+/** CNI_ARGS: `K=V;K=V`. Unknown keys are for others to judge. */
+function parseArgs(text: string): ReadonlyMap<string, string> {
   const args = new Map<string, string>();
   for (const pair of text.split(";")) {
-    if (pair === "") continue;
     const equals = pair.indexOf("=");
-    if (equals <= 0) throw invalid(`CNI_ARGS has "${pair}", which is no KEY=VALUE`);
-    args.set(pair.slice(0, equals), pair.slice(equals + 1));
+    if (equals > 0) args.set(pair.slice(0, equals), pair.slice(equals + 1));
   }
   return args;
+}
+
+/** For the parts of the plugin that read arguments: one without a value is a mistake of whoever wrote it. */
+export function requireArgs(text: string): void {
+  const wrong = text.split(";").find((pair) => pair !== "" && pair.indexOf("=") <= 0);
+  if (wrong !== undefined) throw invalid(`CNI_ARGS has "${wrong}", which is no KEY=VALUE`);
 }
 
 /** Checks the environment against the table; all that is missing is named at once. */
