@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { Berthd, mirroredRegistries } from "../lib/berthd.ts";
 import { outcomeOf } from "../lib/command.ts";
+import { cgroupVersion } from "../lib/kernel.ts";
 import { removeLasting } from "../lib/lasting.ts";
 import { startRegistry, stopRegistry, testImage } from "../lib/registry.ts";
 import { type Measurement, report, stepTable } from "./bench-report.ts";
@@ -56,7 +57,7 @@ async function main(): Promise<void> {
       measured.push(...(await cribench("berth", berth.socket)));
       if (peer !== undefined) measured.push(...(await cribench("containerd", peer.socket)));
     }
-    console.log(report(measured));
+    console.log(report(measured, cgroupVersion));
     // Calls log their steps at this level; writing that costs time, so it has a run of its own.
     await berth.stop();
     await berth.again({ flags: ["--log-level", "debug"] });
