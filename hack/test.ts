@@ -159,6 +159,15 @@ const parts: readonly Part[] = [
     needs: "vm",
     commands: [["hack/systemd", ...vitest("systemd", "--project", "integration", "test/systemd")]],
   },
+  {
+    name: "growth",
+    minutes: 8,
+    slow: { usualMinutes: 3 },
+    env: { BERTH_TEST_LONG: "1" },
+    commands: [
+      ["hack/isolated", ...vitest("growth", "--project", "integration", "test/integration/growth.test.ts")],
+    ],
+  },
   // Most of the minutes of these two are for building Kubernetes, once.
   {
     name: "kubelet",
