@@ -33,10 +33,6 @@ export class TokenCache {
     // Given back a little early: it has to last until the registry sees it.
     this.#tokens.set(key, { token, until: Date.now() + Math.max(0, lifeSeconds - 10) * 1000 });
   }
-
-  delete(key: string): void {
-    this.#tokens.delete(key);
-  }
 }
 
 /** Whether these credentials say anything. */
@@ -63,6 +59,8 @@ export interface ChallengeAnswer {
   readonly tls: TlsFiles;
   /** Of the registry; a token service is not told secrets over less than that has. */
   readonly secure: boolean;
+  /** What was just refused, so that it is not given again. */
+  readonly refused: string | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -106,7 +104,7 @@ async function bearerToken(
   const scope = parameters.scope ?? answer.scope;
   const key = JSON.stringify([realm.href, service, scope, credentialsKey(answer.auth)]);
   const cached = cache.get(key);
-  if (cached !== undefined) {
+  if (cached !== undefined && `Bearer ${cached}` !== answer.refused) {
     return cached;
   }
   if (!isAnonymous(answer.auth) && answer.secure && realm.protocol === "http:") {

@@ -55,8 +55,9 @@ export class HostClient {
     if (namespace !== "") {
       url.searchParams.set("ns", namespace);
     }
+    const used = this.#authorization;
     let answer = await this.#follow(url, ask);
-    if (answer.statusCode === 401 && (await this.#authorize(answer, ask.signal))) {
+    if (answer.statusCode === 401 && (await this.#authorize(answer, used, ask.signal))) {
       await discardBody(answer);
       answer = await this.#follow(url, ask);
     }
@@ -67,9 +68,13 @@ export class HostClient {
     return answer;
   }
 
-  async #authorize(answer: IncomingMessage, signal: AbortSignal): Promise<boolean> {
+  /** Whether it is worth to ask again, after `used` was refused. */
+  async #authorize(answer: IncomingMessage, used: string | undefined, signal: AbortSignal): Promise<boolean> {
     const { transport, tokens, auth, repository, tls, host } = this.#options;
-    const before = this.#authorization;
+    // A request beside this one has been let in meanwhile.
+    if (this.#authorization !== used) {
+      return true;
+    }
     this.#authorization = await answerChallenge(
       transport,
       tokens,
@@ -79,10 +84,11 @@ export class HostClient {
         scope: `repository:${repository}:pull`,
         tls,
         secure: host.baseUrl.startsWith("https:"),
+        refused: used,
         signal,
       },
     );
-    return this.#authorization !== undefined && this.#authorization !== before;
+    return this.#authorization !== undefined && this.#authorization !== used;
   }
 
   async #follow(start: URL, ask: Ask): Promise<IncomingMessage> {
