@@ -84,6 +84,10 @@ function linkLocalOf(mac: string): Address {
   return { family: 6, value: (0xfe80n << 112n) | BigInt(`0x${id.toString("hex")}`) };
 }
 
+function isOccupied(error: unknown): boolean {
+  return error instanceof CniError && error.code === codes.invalidEnvironment;
+}
+
 async function attachLink(
   context: Context,
   request: Request,
@@ -99,7 +103,6 @@ async function attachLink(
   const spec = {
     hostName,
     alias: linkAlias(key, call.containerId, call.ifName),
-    bridge: network.bridge,
     podName: call.ifName,
     podMac: podMac(request, assignment),
     mtu: config.mtu,
@@ -107,20 +110,28 @@ async function attachLink(
     isolated: config.portIsolation || config.ingressPolicy === "isolated",
     ipv6: network.ipv6,
   };
-  const create = async (): Promise<Link> => {
+  const remove = (): Promise<unknown> => context.unlink.detach([hostName, shaperName(hostName)]);
+  const create = async (bridge: number): Promise<Link> => {
     try {
-      return await createVeth(context.host, spec, netns);
+      return await createVeth(context.host, { ...spec, bridge }, netns);
     } catch (error) {
-      if (!(error instanceof CniError)) throw error;
-      // The pod's end may belong to a link whose deletion is only queued; the bridge may have been deleted by someone.
-      if (error.code === codes.invalidEnvironment) await context.unlink.purge();
-      const { bridge } = await renew();
-      return createVeth(context.host, { ...spec, bridge }, netns);
+      // The link may be there all the same: a later step failed, or the kernel's answer was late. But a link that was
+      // there before is a living pod's.
+      if (!isOccupied(error)) await remove();
+      throw error;
     }
   };
+  const createAgain = async (): Promise<Link> => {
+    // The pod's end may belong to a link whose deletion is only queued; the bridge may have been deleted by someone.
+    await context.unlink.purge();
+    return create((await renew()).bridge);
+  };
   context.unlink.postpone();
-  const link = await create();
-  undo.push(`remove ${hostName}`, () => context.unlink.detach([hostName, shaperName(hostName)]));
+  const link = await create(network.bridge).catch((error: unknown) => {
+    if (error instanceof CniError) return createAgain();
+    throw error;
+  });
+  undo.push(`remove ${hostName}`, remove);
   return link;
 }
 

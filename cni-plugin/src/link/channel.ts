@@ -115,8 +115,8 @@ export class Channel {
       flags: message.flags | flags.request | flags.ack,
     }));
     const { first, replies } = this.#expect(marked.length);
-    const timer = this.#send(encodeMessages(marked, first), first, marked.length);
-    return Promise.all(replies).finally(() => clearTimeout(timer));
+    const patience = this.#send(encodeMessages(marked, first), first, marked.length);
+    return Promise.all(replies).finally(() => patience.abort());
   }
 
   /**
@@ -133,7 +133,7 @@ export class Channel {
       flags: message.flags | flags.request | (index > 0 && index <= messages.length ? flags.ack : 0),
     }));
     const { first, replies } = this.#expect(all.length);
-    const timer = this.#send(encodeMessages(all, first), first, all.length);
+    const patience = this.#send(encodeMessages(all, first), first, all.length);
     const failed = Promise.withResolvers<Reply & { readonly at: number }>();
     for (const [index, reply] of replies.entries()) {
       void reply.then((value) => {
@@ -142,7 +142,7 @@ export class Channel {
     }
     const passed = Promise.all(replies.slice(1, -1)).then(() => ({ errno: 0, note: "", parts: [], at: -1 }));
     return Promise.race([failed.promise, passed]).finally(() => {
-      clearTimeout(timer);
+      patience.abort();
       this.#forget(first, all.length);
     });
   }
@@ -165,7 +165,12 @@ export class Channel {
     return { first, replies };
   }
 
-  #send(bytes: Buffer, first: number, count: number): NodeJS.Timeout {
+  /**
+   * Sends in the order of calls, so that what undoes something comes after it, however late that was. Patience begins
+   * when the kernel has taken the messages: before that they wait for others' work.
+   */
+  #send(bytes: Buffer, first: number, count: number): AbortController {
+    const patience = new AbortController();
     this.#sending += 1;
     const sent = this.#lane.run(() => (this.#closed ? Promise.resolve() : sendAsync(this.#fd, bytes)));
     // The descriptor must stay open while a pool thread uses it, else the number could be another file by then.
@@ -173,11 +178,22 @@ export class Channel {
       this.#sending -= 1;
       if (this.#closed && this.#sending === 0) this.#socket.close();
     };
-    sent.then(finish, (error: unknown) => {
-      finish();
-      this.#giveUp(first, count, String(error));
-    });
-    return setTimeout(() => this.#giveUp(first, count, "no reply of the kernel"), replyTimeoutMs).unref();
+    sent.then(
+      () => {
+        finish();
+        if (patience.signal.aborted) return;
+        const timer = setTimeout(
+          () => this.#giveUp(first, count, "no reply of the kernel"),
+          replyTimeoutMs,
+        ).unref();
+        patience.signal.addEventListener("abort", () => clearTimeout(timer));
+      },
+      (error: unknown) => {
+        finish();
+        this.#giveUp(first, count, String(error));
+      },
+    );
+    return patience;
   }
 
   #receive(bytes: Buffer): void {
