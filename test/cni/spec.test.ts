@@ -41,15 +41,21 @@ describe("the executable", () => {
   });
 });
 
-/** Runs the call with the server, without, and in the world's own process; all three have to print the same. */
+/** Runs the call with the server, without, and inside a process as berthd does; all three have to print the same. */
 async function threeWays(spec: CallSpec, before: () => Promise<unknown>): Promise<string> {
   const printed: string[] = [];
-  for (const alone of [false, true]) {
+  const ways = [
+    () => world.call(spec),
+    () => world.call({ ...spec, alone: true }),
+    () => world.callInProcess(spec),
+  ];
+  for (const way of ways) {
     await before();
-    const { stdout, code } = await world.call({ ...spec, alone });
+    const { stdout, code } = await way();
     printed.push(`${code}\n${stdout}`);
   }
   expect(printed[1]).toBe(printed[0]);
+  expect(printed[2]).toBe(printed[0]);
   return printed[0] ?? "";
 }
 
@@ -59,7 +65,7 @@ const del = (id: string, config: Json) => async (): Promise<unknown> =>
     world.run("sh", "-c", `rm -f ${world.dataDir}/testnet/last_reserved_ip.0`),
   ]);
 
-describe.skipIf(!hasNat)("with a server and without", () => {
+describe.skipIf(!hasNat)("with a server, without, and in process", () => {
   it.each(versions)("ADD prints the same in %s, byte for byte", async (cniVersion) => {
     const runtimeConfig = {
       ips: ["10.66.1.1"],

@@ -168,7 +168,15 @@ export class World {
     await ended(server);
   }
 
-  async call(spec: CallSpec): Promise<CallOutcome> {
+  /** The same by the plugin's code inside another process, as the server calls it. */
+  async callInProcess(spec: CallSpec): Promise<Outcome> {
+    const script = join(import.meta.dirname, "in-process.ts");
+    const { env, input } = this.#callOf(spec);
+    const command = this.#enter([node, script, this.#runDir]);
+    return outcomeOf("nsenter", command, { input: JSON.stringify({ env, input }) });
+  }
+
+  #callOf(spec: CallSpec): { readonly env: Readonly<Record<string, string>>; readonly input: string } {
     const netns =
       spec.netns === undefined || spec.netns === "" || spec.netns.includes("/")
         ? (spec.netns ?? "")
@@ -185,6 +193,11 @@ export class World {
       ...spec.env,
     };
     const input = typeof spec.config === "string" ? spec.config : JSON.stringify(spec.config);
+    return { env, input };
+  }
+
+  async call(spec: CallSpec): Promise<CallOutcome> {
+    const { env, input } = this.#callOf(spec);
     const command = this.#enter([spec.plugin ?? executable]);
     const outcome = await (spec.killAfterMs === undefined
       ? outcomeOf("nsenter", command, { env, input })
