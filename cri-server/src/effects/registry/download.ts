@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import type { BlobSink } from "../../ports/registry.ts";
 
 /** Unwritten bytes at which a connection is paused. */
-const maxQueued = 4 * 1024 * 1024;
+const maxQueued = 512 * 1024;
 
 export interface BodyRange {
   /** Of the blob, where the first byte to be written goes. */
