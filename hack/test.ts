@@ -154,8 +154,8 @@ const parts: readonly Part[] = [
   },
   {
     name: "systemd",
-    minutes: 6,
-    slow: { usualMinutes: 2 },
+    minutes: 10,
+    slow: { usualMinutes: 4 },
     needs: "vm",
     commands: [["hack/systemd", ...vitest("systemd", "--project", "integration", "test/systemd")]],
   },
