@@ -2,15 +2,21 @@ import { createPublicKey, verify } from "node:crypto";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { Digest } from "../../model/ids.ts";
 import type { ImageReference } from "../../model/image.ts";
-import type { PolicyRule } from "../../ports/image-policy.ts";
+import type { PolicyRequirement, PolicyRule } from "../../ports/image-policy.ts";
 import type { Descriptor, Repository } from "../../ports/registry.ts";
+import { type CertifiedSignature, checkCertified } from "./certificate.ts";
 import { isObject, parseObject } from "./manifest.ts";
 import { toPattern } from "./pattern.ts";
 import { repositoryName } from "./reference.ts";
 
 /** How cosign keeps signatures beside an image (its specs/SIGNATURE_SPEC.md). */
 const payloadType = "application/vnd.dev.cosign.simplesigning.v1+json";
-const signatureAnnotation = "dev.cosignproject.cosign/signature";
+const annotationOf = {
+  signature: "dev.cosignproject.cosign/signature",
+  certificate: "dev.sigstore.cosign/certificate",
+  chain: "dev.sigstore.cosign/chain",
+  bundle: "dev.sigstore.cosign/bundle",
+} as const;
 const claimType = "cosign container image signature";
 /** More than anybody signs with; each costs a request. */
 const maxSignatures = 50;
@@ -43,13 +49,14 @@ export async function admit(
     case "reject":
       throw refused(name, "the policy allows no image of this name");
     case "signature":
-      await requireSignature(name, rule.require.keys, request, signal);
+    case "certificate":
+      await requireSignature(name, rule.require, request, signal);
   }
 }
 
 async function requireSignature(
   name: string,
-  keys: readonly string[],
+  required: SignatureRequirement,
   { repository, digests }: AdmissionRequest,
   signal: AbortSignal,
 ): Promise<void> {
@@ -57,7 +64,7 @@ async function requireSignature(
   for (const digest of new Set(digests)) {
     for (const signature of await signaturesOf(repository, digest, signal)) {
       const payload = await repository.blob(signature.descriptor, signal);
-      const complaint = check(payload, signature.value, digest, keys);
+      const complaint = check(payload, signature, digest, required);
       if (complaint === undefined) {
         return;
       }
@@ -67,10 +74,10 @@ async function requireSignature(
   throw refused(name, complaints.length === 0 ? "it is not signed" : [...new Set(complaints)].join("; "));
 }
 
-interface FoundSignature {
+type SignatureRequirement = Extract<PolicyRequirement, { kind: "signature" | "certificate" }>;
+
+interface FoundSignature extends CertifiedSignature {
   readonly descriptor: Descriptor;
-  /** base64 */
-  readonly value: string;
 }
 
 async function signaturesOf(
@@ -94,10 +101,19 @@ async function signaturesOf(
     if (!isObject(layer) || layer.mediaType !== payloadType || !isObject(layer.annotations)) {
       continue;
     }
-    const value = layer.annotations[signatureAnnotation];
-    const { digest: of, size } = layer;
-    if (typeof value === "string" && typeof of === "string" && typeof size === "number") {
-      found.push({ descriptor: { mediaType: payloadType, digest: of as Digest, size }, value });
+    const { annotations, digest: of, size } = layer;
+    const text = (name: string): string => {
+      const value = annotations[name];
+      return typeof value === "string" ? value : "";
+    };
+    if (text(annotationOf.signature) !== "" && typeof of === "string" && typeof size === "number") {
+      found.push({
+        descriptor: { mediaType: payloadType, digest: of as Digest, size },
+        signature: text(annotationOf.signature),
+        certificate: text(annotationOf.certificate),
+        chain: text(annotationOf.chain),
+        bundle: text(annotationOf.bundle),
+      });
     }
   }
   return found;
@@ -106,13 +122,16 @@ async function signaturesOf(
 /** What is wrong with one signature; undefined: nothing. */
 function check(
   payload: Buffer,
-  signature: string,
+  found: FoundSignature,
   digest: Digest,
-  keys: readonly string[],
+  required: SignatureRequirement,
 ): string | undefined {
-  const bytes = Buffer.from(signature, "base64");
-  if (!keys.some((key) => isSignedBy(payload, bytes, key))) {
-    return "no signature is by a key of the policy";
+  const complaint =
+    required.kind === "certificate"
+      ? checkCertified(payload, found, required)
+      : checkKeys(payload, Buffer.from(found.signature, "base64"), required.keys);
+  if (complaint !== undefined) {
+    return complaint;
   }
   // Only now, as nobody's claim counts before it is signed.
   const { critical } = parseObject(payload, "a signed payload");
@@ -122,6 +141,12 @@ function check(
     return `a signature is for ${typeof signed === "string" ? signed : "something else"}`;
   }
   return undefined;
+}
+
+function checkKeys(payload: Buffer, signature: Buffer, keys: readonly string[]): string | undefined {
+  return keys.some((key) => isSignedBy(payload, signature, key))
+    ? undefined
+    : "no signature is by a key of the policy";
 }
 
 function isSignedBy(payload: Buffer, signature: Buffer, pem: string): boolean {

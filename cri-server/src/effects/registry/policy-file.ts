@@ -15,6 +15,8 @@ type Table = Readonly<Record<string, unknown>>;
  *     namespaces = ["prod"]              # left out: every pod's
  *     require = "signature"              # or "nothing", "reject"
  *     keys = ["/etc/berth/keys/team.pub"]
+ *
+ * or, with `require = "certificate"`: roots, log_keys, identity and issuer.
  */
 export class PolicyFile implements ImagePolicy {
   readonly #path: string;
@@ -60,16 +62,32 @@ export class PolicyFile implements ImagePolicy {
       case "reject":
         return { kind: table.require };
       case "signature": {
-        const names = strings(table.keys, `${where}: keys`);
-        const directory = dirname(this.#path);
-        const files = names.map((name) => (isAbsolute(name) ? name : join(directory, name)));
+        const files = this.#files(table.keys, `${where}: keys`);
         return { kind: "signature", keys: await Promise.all(files.map(readKey)) };
       }
+      case "certificate":
+        return await this.#certificate(table, where);
       default:
         throw new Error(
-          `${where}: require is ${JSON.stringify(table.require)}, not "signature", "nothing" or "reject"`,
+          `${where}: require is ${JSON.stringify(table.require)}, not "signature", "certificate", "nothing" or "reject"`,
         );
     }
+  }
+
+  async #certificate(table: Table, where: string): Promise<PolicyRequirement> {
+    const { identity, issuer } = table;
+    if (typeof identity !== "string" || identity === "" || typeof issuer !== "string" || issuer === "") {
+      throw new Error(`${where}: identity and issuer have to be given`);
+    }
+    const roots = await Promise.all(
+      this.#files(table.roots, `${where}: roots`).map((path) => readFile(path, "utf8")),
+    );
+    const logKeys = await Promise.all(this.#files(table.log_keys, `${where}: log_keys`).map(readKey));
+    return { kind: "certificate", roots: roots.join("\n"), logKeys, identity, issuer };
+  }
+
+  #files(value: unknown, where: string): readonly string[] {
+    return strings(value, where).map((name) => (isAbsolute(name) ? name : join(dirname(this.#path), name)));
   }
 
   #broken(cause: unknown): BerthError {
