@@ -156,20 +156,13 @@ export async function releaseAddresses(context: Context, request: Request): Prom
   const told = (config.prevResult?.ips ?? []).map((ip) =>
     formatPrefix(parsePrefix(ip.address, "prevResult.ips")),
   );
-  const texts = new Set([
-    ...(pool.knownOf(owner) ?? []),
-    ...told.map((text) => text.slice(0, text.indexOf("/"))),
-  ]);
+  const texts = new Set([...pool.knownOf(owner), ...told.map((text) => text.slice(0, text.indexOf("/")))]);
   let freed = 0;
   for (const text of texts) {
     if (await pool.release(parseAddress(text, "lease"), owner)) freed += 1;
   }
   if (freed > 0) return;
-  for (const lease of await pool.store.list()) {
-    if (lease.owner?.containerId === owner.containerId && ["", owner.ifName].includes(lease.owner.ifName)) {
-      await pool.release(lease.address, owner);
-    }
-  }
+  for (const address of await pool.searchOf(owner)) await pool.release(address, owner);
 }
 
 /** The gateways that the bridge has to have, known before any address is given. */

@@ -153,9 +153,13 @@ export class LeaseStore {
     return names.flatMap((name) => tryParseAddress(name) ?? []);
   }
 
-  /** Every lease, read a few at a time. */
+  /** Every lease. */
   async list(): Promise<readonly Lease[]> {
-    const addresses = await this.addresses();
+    return this.readAll(await this.addresses());
+  }
+
+  /** The leases of these addresses that are there, read a few at a time. */
+  async readAll(addresses: readonly Address[]): Promise<readonly Lease[]> {
     const leases: Lease[] = [];
     for (let at = 0; at < addresses.length; at += 32) {
       const some = await Promise.all(addresses.slice(at, at + 32).map((address) => this.read(address)));

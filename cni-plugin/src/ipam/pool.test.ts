@@ -98,6 +98,16 @@ describe.each(["indexed", "not indexed"])("a pool that is %s", (kind) => {
     ]);
   });
 
+  it("finds what another process gave an owner", async () => {
+    const pool = await open();
+    const other = await open();
+    const ipam = ipamOf(small);
+    await take(pool, ipam, "a");
+    const given = await take(other, ipam, "b");
+    expect((await pool.searchOf(owner("b"))).map(formatAddress)).toEqual([given]);
+    expect(await pool.searchOf(owner("c"))).toEqual([]);
+  });
+
   it("goes through all ranges of a set", async () => {
     const pool = await open();
     const ipam = ipamOf({ ranges: [[{ subnet: "10.0.0.0/30" }, { subnet: "10.0.1.0/30" }]] });

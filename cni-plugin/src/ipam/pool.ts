@@ -28,6 +28,7 @@ export class Pool {
   readonly store: LeaseStore;
   readonly #sets = new Map<string, SetState>();
   readonly #byOwner = new Map<string, Set<string>>();
+  readonly #known = new Set<string>();
   readonly #released = new Map<string, number>();
   readonly #pendingCursors = new Map<number, Address>();
   #indexed = false;
@@ -43,14 +44,21 @@ export class Pool {
     this.#indexed = true;
   }
 
-  /** Addresses of an owner that this process knows of; undefined when it can't know all. */
-  knownOf(owner: LeaseOwner): readonly string[] | undefined {
-    const known = this.#byOwner.get(ownerKey(owner));
-    return known === undefined ? undefined : [...known];
+  /** Addresses of an owner that this process knows of; another process may have given it more. */
+  knownOf(owner: LeaseOwner): readonly string[] {
+    return [...(this.#byOwner.get(ownerKey(owner)) ?? [])];
   }
 
-  get indexed(): boolean {
-    return this.#indexed;
+  /** All leases of an owner, by the directory. With an index only the files are read that it does not have. */
+  async searchOf(owner: LeaseOwner): Promise<readonly Address[]> {
+    const present = await this.store.addresses();
+    const unknown = this.#indexed
+      ? present.filter((address) => !this.#known.has(formatAddress(address)))
+      : present;
+    for (const lease of await this.store.readAll(unknown)) this.#remember(lease.address, lease.owner);
+    // Older releases of the reference plugin did not write the interface.
+    const owners = [owner, { ...owner, ifName: "" }];
+    return owners.flatMap((one) => this.knownOf(one).map((text) => parseAddress(text, "lease")));
   }
 
   async allocate(ipam: BuiltInIpam, owner: LeaseOwner, proof: LeaseProof): Promise<readonly Allocation[]> {
@@ -234,7 +242,7 @@ export class Pool {
     // Marked before the file exists, so that two allocations of this process never try the same one.
     this.#remember(address, owner);
     const taken = await this.store.create(address, owner, proof);
-    if (!taken) this.#byOwner.get(ownerKey(owner))?.delete(formatAddress(address));
+    if (!taken) this.#disown(formatAddress(address), ownerKey(owner));
     return taken;
   }
 
@@ -243,6 +251,7 @@ export class Pool {
     const texts = this.#byOwner.get(key) ?? new Set();
     texts.add(formatAddress(address));
     this.#byOwner.set(key, texts);
+    this.#known.add(formatAddress(address));
     for (const state of this.#sets.values()) {
       for (const usage of state.usages) if (isIn(usage, address)) usage.take(address.value);
     }
@@ -250,10 +259,7 @@ export class Pool {
 
   #forget(address: Address, owner: LeaseOwner | undefined): void {
     const text = formatAddress(address);
-    const key = owner === undefined ? "" : ownerKey(owner);
-    const texts = this.#byOwner.get(key);
-    texts?.delete(text);
-    if (texts?.size === 0) this.#byOwner.delete(key);
+    this.#disown(text, owner === undefined ? "" : ownerKey(owner));
     for (const state of this.#sets.values()) {
       for (const usage of state.usages) if (isIn(usage, address)) usage.release(address.value);
     }
@@ -265,6 +271,13 @@ export class Pool {
       if (now - since < quarantineMs) break;
       this.#released.delete(old);
     }
+  }
+
+  #disown(text: string, key: string): void {
+    const texts = this.#byOwner.get(key);
+    texts?.delete(text);
+    if (texts?.size === 0) this.#byOwner.delete(key);
+    this.#known.delete(text);
   }
 
   async #exhausted(set: RangeSet): Promise<CniError> {

@@ -1,4 +1,4 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { errnos } from "../kernel/libc.ts";
 import type { Prefix } from "../spec/address.ts";
 import { contains, formatPrefix } from "../spec/address.ts";
@@ -115,6 +115,22 @@ async function addressSteps(host: Host, bridge: Link, spec: BridgeSpec): Promise
   return steps;
 }
 
+/**
+ * A host that forwards ignores router advertisements unless told otherwise, and would lose its own way out if it has it
+ * from them.
+ */
+async function forwardIpv6(): Promise<void> {
+  const all = "/proc/sys/net/ipv6/conf";
+  if ((await readFile(`${all}/all/forwarding`, "utf8")).trim() === "1") return;
+  for (const name of await readdir(all)) {
+    if (name === "all" || name === "default") continue;
+    const file = `${all}/${name}/accept_ra`;
+    const value = await readFile(file, "utf8").catch(() => "");
+    if (value.trim() === "1") await writeFile(file, "2");
+  }
+  await setSysctl("ipv6/conf/all/forwarding", "1");
+}
+
 /** Makes the bridge what the configuration says, whatever is there; several may do so at once. */
 export async function ensureBridge(host: Host, spec: BridgeSpec): Promise<Link> {
   const bridge = await findOrCreate(host, spec);
@@ -131,8 +147,6 @@ export async function ensureBridge(host: Host, spec: BridgeSpec): Promise<Link> 
   }
   if (steps.length > 0) await runSteps(host.route, steps);
   if (spec.gateways.some((gateway) => gateway.address.family === 4)) await setSysctl("ipv4/ip_forward", "1");
-  if (spec.gateways.some((gateway) => gateway.address.family === 6)) {
-    await setSysctl("ipv6/conf/all/forwarding", "1");
-  }
+  if (spec.gateways.some((gateway) => gateway.address.family === 6)) await forwardIpv6();
   return bridge;
 }
