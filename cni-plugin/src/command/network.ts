@@ -5,6 +5,7 @@ import { isolationChain, masqueradeChain, networkChainNames, sharedChains } from
 import type { Prefix } from "../spec/address.ts";
 import { formatPrefix, networkOf } from "../spec/address.ts";
 import type { NetConfig } from "../spec/config.ts";
+import { gatewaysOf } from "./addresses.ts";
 import type { Context, NetworkReady } from "./context.ts";
 
 const freshMs = 1_000;
@@ -63,13 +64,26 @@ async function prepare(
   };
 }
 
+/** Puts rules back that another program has flushed, as long as the network is there. */
+export async function healRules(context: Context, config: NetConfig): Promise<void> {
+  await context.table.remember();
+  const gateways = gatewaysOf(config);
+  if (gateways === undefined || !needsTable(config)) return;
+  if ((await context.host.findLink(config.bridge)) === undefined) return;
+  await ensureTable(context, config, gateways.map(subnetOf));
+}
+
+function subnetOf(gateway: Prefix): Prefix {
+  return { ...gateway, address: networkOf(gateway) };
+}
+
 /** Makes bridge, gateway addresses and rules what they have to be; a burst of pods shares one look. */
 export async function ensureNetwork(
   context: Context,
   config: NetConfig,
   gateways: readonly Prefix[],
 ): Promise<NetworkReady> {
-  const subnets = gateways.map((gateway) => ({ ...gateway, address: networkOf(gateway) }));
+  const subnets = gateways.map(subnetOf);
   const key = [
     networkTag(networkKey(config)),
     gateways.map(formatPrefix).join(","),

@@ -152,5 +152,6 @@ export async function releaseHostPorts(
   const mark = ownerMark(owner);
   const mine = found.filter((element) => sameOwner(element.owner, mark));
   await table.remove(mine);
+  table.disclaim((other) => sameOwner(other, mark));
   return mine;
 }

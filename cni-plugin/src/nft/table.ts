@@ -42,6 +42,9 @@ export interface KernelElement {
 /** The table in the kernel. Whoever changes chains holds the table's file lock. */
 export class Table {
   readonly #host: Host;
+  /** Elements that are in the kernel as far as this process knows: for when another program flushes all rules. */
+  readonly #claimed = new Map<string, Element>();
+  #listed = false;
 
   constructor(host: Host) {
     this.#host = host;
@@ -83,6 +86,30 @@ export class Table {
     const sets = Object.values(maps).map((map, index) => newMap(map, index + 1));
     const devices = [newDeviceSet(sets.length + 1), ...(device === undefined ? [] : [newDevice(device)])];
     await this.#commit("install rules", [newTable(), ...sets, ...devices, ...changes]);
+    await this.#restore();
+  }
+
+  /** Remembers what was there before this process, so that it can be put back too. For processes that stay. */
+  async remember(): Promise<void> {
+    if (this.#listed) return;
+    this.#listed = true;
+    for (const element of await this.list()) this.#claimed.set(identity(element), element);
+  }
+
+  /** Has no claim of this process any more on what `gone` says. */
+  disclaim(gone: (owner: string) => boolean): void {
+    for (const [key, { owner }] of this.#claimed) if (gone(owner)) this.#claimed.delete(key);
+  }
+
+  /** Puts elements back that were lost with the table, but for pods that are gone by now. */
+  async #restore(): Promise<void> {
+    if (this.#claimed.size === 0) return;
+    const links = new Set((await this.#host.listLinks()).map((link) => link.name));
+    this.disclaim((owner) => !owner.startsWith("- ") && !links.has(owner.split(" ")[0] ?? ""));
+    const all = [...this.#claimed.values()];
+    const present = await this.find(all);
+    const lost = all.filter((_, index) => present[index] === undefined);
+    if (lost.length > 0) await this.#commit("put host ports back", lost.map(newElement));
   }
 
   /** Forgets devices that are no more. */
@@ -117,7 +144,10 @@ export class Table {
   async add(elements: readonly Element[]): Promise<Element | undefined> {
     if (elements.length === 0) return undefined;
     const reply = await this.#transaction(elements.map(newElement));
-    if (reply.errno === 0) return undefined;
+    if (reply.errno === 0) {
+      for (const element of elements) this.#claimed.set(identity(element), element);
+      return undefined;
+    }
     const at = elements[reply.at];
     if (reply.errno === errnos.EEXIST && at !== undefined) return at;
     throw refusal("add a host port", reply);
@@ -129,6 +159,7 @@ export class Table {
       ...old.map((element) => deleteElement(element.map, element.key)),
       ...elements.map(newElement),
     ]);
+    for (const element of elements) this.#claimed.set(identity(element), element);
   }
 
   async find(keys: readonly Pick<Element, "map" | "key">[]): Promise<readonly (KernelElement | undefined)[]> {
@@ -157,6 +188,7 @@ export class Table {
   /** Removes elements; one that is gone meanwhile is no error. */
   async remove(elements: readonly Pick<KernelElement, "map" | "key">[]): Promise<void> {
     if (elements.length === 0) return;
+    for (const element of elements) this.#claimed.delete(identity(element));
     const reply = await this.#transaction(elements.map(({ map, key }) => deleteElement(map, key)));
     if (reply.errno === 0) return;
     if (reply.errno !== errnos.ENOENT) throw refusal("remove a host port", reply);
@@ -181,6 +213,10 @@ export class Table {
       `${error.message}, at message ${reply.at + 1} of ${messages.length}`,
     );
   }
+}
+
+function identity({ map, key }: Pick<Element, "map" | "key">): string {
+  return `${map} ${key.toString("hex")}`;
 }
 
 function elementsOf(map: string, body: Buffer): readonly KernelElement[] {

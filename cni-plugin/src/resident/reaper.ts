@@ -1,10 +1,12 @@
 import type { Context } from "../command/context.ts";
+import { healRules } from "../command/network.ts";
 import { sweepHostPorts, sweepLeases, sweepShapers } from "../command/sweep.ts";
 import { networkKey, networkTag } from "../link/names.ts";
 import type { NetConfig } from "../spec/config.ts";
 
 const firstMs = 2_000;
 const everyMs = 5 * 60_000;
+const healMs = 5_000;
 
 /**
  * Frees what crashes, reboots and lost calls have left, without being asked: not every runtime has garbage collection.
@@ -13,6 +15,7 @@ const everyMs = 5 * 60_000;
 export class Reaper {
   readonly #context: () => Promise<Context>;
   readonly #timers = new Map<string, NodeJS.Timeout>();
+  readonly #healers = new Set<NodeJS.Timeout>();
   #closed = false;
 
   constructor(context: () => Promise<Context>) {
@@ -24,11 +27,29 @@ export class Reaper {
     const tag = networkTag(networkKey(config));
     if (this.#timers.has(tag) || this.#closed) return;
     this.#schedule(tag, config, firstMs);
+    this.#heal(config);
+  }
+
+  /** Whoever flushes all rules (a reload of nftables.service does) takes the pods' with them. */
+  #heal(config: NetConfig): void {
+    const timer = setTimeout(() => {
+      this.#healers.delete(timer);
+      void this.#context()
+        .then(async (context) => {
+          await healRules(context, config).catch((error: unknown) =>
+            context.warn("rules could not be put back", { network: config.name, error: String(error) }),
+          );
+        })
+        .finally(() => {
+          if (!this.#closed) this.#heal(config);
+        });
+    }, healMs).unref();
+    this.#healers.add(timer);
   }
 
   close(): void {
     this.#closed = true;
-    for (const timer of this.#timers.values()) clearTimeout(timer);
+    for (const timer of [...this.#timers.values(), ...this.#healers]) clearTimeout(timer);
   }
 
   #schedule(tag: string, config: NetConfig, wait: number): void {
