@@ -3,7 +3,7 @@ import { access, readFile, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config } from "./config/config.ts";
 import { readHostFacts } from "./effects/kernel/host.ts";
-import { readCgroupLayout } from "./effects/kernel/open-cgroups.ts";
+import { chooseDriver, readCgroupLayout } from "./effects/kernel/open-cgroups.ts";
 import type { HostFacts } from "./ports/host.ts";
 
 /** One thing that `berthd check` looks at. */
@@ -26,7 +26,7 @@ export async function check(config: Config, print: (line: string) => void): Prom
   const host = await readHostFacts();
   const findings = [
     ...kernelFindings(host),
-    await cgroupFinding(),
+    await cgroupFinding(config),
     await privilegeFinding(),
     ...(await programFindings(config)),
     await rootFinding(config),
@@ -70,11 +70,12 @@ function feature(what: string, isThere: boolean, consequence: string): Finding {
   return { what, verdict: isThere ? "ok" : "lacking", says: isThere ? "yes" : consequence };
 }
 
-async function cgroupFinding(): Promise<Finding> {
+async function cgroupFinding(config: Config): Promise<Finding> {
   try {
-    const { version } = await readCgroupLayout();
-    return version === 2
-      ? { what: "cgroups", verdict: "ok", says: "v2" }
+    const layout = await readCgroupLayout();
+    const driver = await chooseDriver(config.runtime.cgroupDriver, layout);
+    return layout.version === 2
+      ? { what: "cgroups", verdict: "ok", says: `v2, made by ${driver === "systemd" ? "systemd" : "us"}` }
       : {
           what: "cgroups",
           verdict: "lacking",

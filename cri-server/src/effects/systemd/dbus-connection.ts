@@ -151,7 +151,7 @@ export class DbusConnection {
   }
 
   #lost(why: string, cause?: Error): BerthError {
-    return new BerthError("unavailable", `D-Bus ${this.path}: ${why}`, { cause });
+    return new BerthError("internal", `D-Bus ${this.path}: ${why}`, { cause });
   }
 }
 

@@ -128,7 +128,7 @@ export class SystemdManager implements SystemdUnits {
       }
     }
     const tried = this.#sockets.map(({ path }) => path).join(", ");
-    throw new BerthError("unavailable", `systemd: can't be reached at ${tried}`, {
+    throw new BerthError("internal", `systemd: can't be reached at ${tried}`, {
       cause: new AggregateError(failures),
     });
   }
