@@ -234,7 +234,8 @@ describe("a network without rules of its own", () => {
     const [ip] = ips as readonly { readonly address: string }[];
     const address = ip?.address.replace(/\/.*/, "") ?? "";
     world.start("ip", "netns", "exec", "b", "python3", "-m", "http.server", "81", "-d", "/usr/share/doc");
-    await eventually(async () => expect(await fetches(`http://${address}:81/`, "a")).toBe(true));
+    // The second kernel takes seconds to start an interpreter.
+    await eventually(async () => expect(await fetches(`http://${address}:81/`, "a")).toBe(true), 20_000);
     expect(await fetches(`http://${address}:81/`)).toBe(true);
     await world.must({ command: "DEL", id: "a", netns: "a", config });
     await world.must({ command: "DEL", id: "b", netns: "b", config });

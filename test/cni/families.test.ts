@@ -153,7 +153,7 @@ describe("bandwidth", () => {
     const b = await world.must({ command: "ADD", id: "b", netns: "b", config: dual() });
     const receive = `
 import socket, time
-l = socket.create_server(("0.0.0.0", 7000)); l.settimeout(5); c, _ = l.accept()
+l = socket.create_server(("0.0.0.0", 7000)); l.settimeout(30); c, _ = l.accept()
 n = 0; t = time.time()
 while time.time() - t < 1.5:
     n += len(c.recv(1 << 16))
@@ -161,7 +161,7 @@ print(n / (time.time() - t) * 8 / 1e6)
 `;
     const send = (to: string) => `
 import socket, time
-for _ in range(100):
+for _ in range(1500):
     try: s = socket.create_connection(("${to}", 7000)); break
     except OSError: time.sleep(0.02)
 try:
@@ -170,7 +170,7 @@ except OSError: pass
 `;
     const megabits = async (from: string, to: string, address: string): Promise<number> => {
       const receiver = world.inPod(to, "python3", "-c", receive);
-      await world.inPod(from, "timeout", "5", "python3", "-c", send(address));
+      await world.inPod(from, "timeout", "40", "python3", "-c", send(address));
       return Number((await receiver).stdout);
     };
     const received = await megabits("b", "a", addressOf(a, 4));
