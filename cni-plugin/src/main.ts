@@ -1,14 +1,9 @@
-import { writeSync } from "node:fs";
+import { readFileSync, writeSync } from "node:fs";
 import { createPlugin } from "./resident/plugin.ts";
 import { supportedVersions } from "./spec/versions.ts";
 
-// The plugin on its own, for when no server answers: one call, then the end.
-
-async function readStdin(): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of process.stdin) chunks.push(Buffer.from(chunk));
-  return Buffer.concat(chunks);
-}
+// The plugin on its own, for when no server answers: one call, then the end. Nothing else runs in this process, so input
+// and output may be waited for.
 
 function environment(): Readonly<Record<string, string>> {
   return Object.fromEntries(
@@ -30,7 +25,7 @@ async function main(): Promise<number> {
     // The launcher's child deletes links when this process has ended.
     leaveLinks: env.BERTH_CNI_UNLINKER === "1",
   });
-  const { exitCode, stdout } = await plugin.run(env, await readStdin());
+  const { exitCode, stdout } = await plugin.run(env, readFileSync(0));
   await plugin.close();
   if (stdout.length > 0) writeSync(1, stdout);
   return exitCode;

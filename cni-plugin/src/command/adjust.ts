@@ -51,7 +51,7 @@ async function findHostSide(context: Context, request: Request, netns: Netns): P
 async function publish(context: Context, device: string | undefined): Promise<void> {
   const lock = await context.lockTable();
   try {
-    await context.table.ensure(sharedChains(), [], device);
+    await context.table.ensure(sharedChains, [], device);
   } finally {
     await lock.release();
   }

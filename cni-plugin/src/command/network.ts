@@ -20,7 +20,7 @@ async function ensureTable(context: Context, config: NetConfig, subnets: readonl
   if (!needsTable(config)) return context.table.removeChains(networkChainNames(networkKey(config)));
   const key = networkKey(config);
   const chains = [
-    ...sharedChains(),
+    ...sharedChains,
     ...(config.ipMasq ? [masqueradeChain(key, subnets)] : []),
     ...(config.ingressPolicy === "open" ? [] : [isolationChain(key, config.ingressPolicy)]),
   ];

@@ -91,7 +91,8 @@ export interface BaseChain {
   readonly hook: number;
   readonly priority: number;
   readonly comment: string;
-  readonly rules: readonly (readonly Buffer[])[];
+  /** Made only when the kernel needs them. */
+  readonly rules: () => readonly (readonly Buffer[])[];
 }
 
 export function newChain(chain: BaseChain): Message {

@@ -3,7 +3,7 @@ import { networkTag } from "../link/names.ts";
 import type { Prefix } from "../spec/address.ts";
 import { formatPrefix, parsePrefix } from "../spec/address.ts";
 import type { Isolation } from "../spec/config.ts";
-import { hashBytes, hashText } from "../spec/hash.ts";
+import { hashText } from "../spec/hash.ts";
 import {
   destinationNat,
   family,
@@ -112,90 +112,76 @@ function hostPortRules(guard: readonly Buffer[], onMatch: readonly Buffer[]): re
 
 const loopback4 = parsePrefix("127.0.0.0/8", "loopback");
 
-function withFingerprint(chain: Omit<BaseChain, "comment">, words: string): BaseChain {
-  const content = Buffer.concat(chain.rules.flat());
-  const fingerprint = hashText(`${chain.type} ${chain.hook} ${chain.priority} ${words}`, hashBytes(content));
-  return { ...chain, comment: `${words} #${fingerprint.slice(0, 8)}` };
+/**
+ * Goes into the comments of chains, by which the kernel's are known to be as they should. To be raised when any rule
+ * changes; a test keeps watch.
+ */
+export const rulesVersion = 1;
+
+type Rules = BaseChain["rules"];
+
+function natChain(name: string, hook: number, priority: number, words: string, rules: Rules): BaseChain {
+  return { name, type: "nat", hook, priority, comment: `${words} #${rulesVersion}`, rules };
 }
 
-function returnPath(): BaseChain {
-  return withFingerprint(
-    {
-      name: "return-path",
-      type: "nat",
-      hook: hooks.postrouting,
-      priority: srcNat,
-      rules: [
-        [...marked(masqueradeBit), ...translated(), masquerade()],
-        [
-          ...family(4),
-          ...network("source", "equal", loopback4),
-          ...interfaceName("oifname", "differs", "lo"),
-          ...translated(),
-          masquerade(),
-        ],
-      ],
-    },
-    "answers must come back by this host",
-  );
+function filterChain(name: string, hook: number, priority: number, words: string, rules: Rules): BaseChain {
+  return { name, type: "filter", hook, priority, comment: `${words} #${rulesVersion}`, rules };
+}
+
+function returnPathRules(): ReturnType<Rules> {
+  return [
+    [...marked(masqueradeBit), ...translated(), masquerade()],
+    [
+      ...family(4),
+      ...network("source", "equal", loopback4),
+      ...interfaceName("oifname", "differs", "lo"),
+      ...translated(),
+      masquerade(),
+    ],
+  ];
 }
 
 /** With route_localnet a neighbour could reach what listens on 127.0.0.1 only (CVE-2020-8558). */
-function loopbackGuard(): BaseChain {
-  const rule = [
-    ...interfaceName("iifname", "differs", "lo"),
-    ...family(4),
-    ...network("destination", "equal", loopback4),
-    verdict("drop"),
-  ];
-  return withFingerprint(
-    { name: "loopback-guard", type: "filter", hook: hooks.prerouting, priority: rawPriority, rules: [rule] },
-    "127.0.0.0/8 is this host's own",
-  );
+function loopbackGuardRules(): ReturnType<Rules> {
+  const fromOutside = interfaceName("iifname", "differs", "lo");
+  return [[...fromOutside, ...family(4), ...network("destination", "equal", loopback4), verdict("drop")]];
 }
 
-/** Chains that all networks share; a pod is an element in a map that they look up. */
-export function sharedChains(): readonly BaseChain[] {
-  const rules = hostPortRules([], []);
-  const fromPods = [loadMeta("iifname"), member(deviceSet)];
-  return [
-    // A pod's way to a host port of a pod beside it, or of its own: the answer has to come back by this host.
-    withFingerprint(
-      {
-        name: "hostports-pods",
-        type: "nat",
-        hook: hooks.prerouting,
-        priority: hairpinDstNat,
-        rules: hostPortRules(fromPods, markPacket(masqueradeBit)),
-      },
-      "host ports, from pods",
-    ),
-    withFingerprint(
-      { name: "hostports", type: "nat", hook: hooks.prerouting, priority: dstNat, rules },
-      "host ports, from outside",
-    ),
-    withFingerprint(
-      { name: "hostports-local", type: "nat", hook: hooks.output, priority: dstNat, rules },
-      "host ports, from this host",
-    ),
-    returnPath(),
-    loopbackGuard(),
-  ];
+/** A pod's way to a host port of a pod beside it, or of its own: the answer has to come back by this host. */
+function fromPodsRules(): ReturnType<Rules> {
+  return hostPortRules([loadMeta("iifname"), member(deviceSet)], markPacket(masqueradeBit));
 }
+
+const openRules: Rules = () => hostPortRules([], []);
+
+/** Chains that all networks share; a pod is an element in a map that they look up. */
+export const sharedChains: readonly BaseChain[] = [
+  natChain("hostports-pods", hooks.prerouting, hairpinDstNat, "host ports, from pods", fromPodsRules),
+  natChain("hostports", hooks.prerouting, dstNat, "host ports, from outside", openRules),
+  natChain("hostports-local", hooks.output, dstNat, "host ports, from this host", openRules),
+  natChain("return-path", hooks.postrouting, srcNat, "answers must come back by this host", returnPathRules),
+  filterChain(
+    "loopback-guard",
+    hooks.prerouting,
+    rawPriority,
+    "127.0.0.0/8 is this host's own",
+    loopbackGuardRules,
+  ),
+];
 
 /** The masquerade of a network: one rule for each of its subnets. */
 export function masqueradeChain(key: NetworkKey, subnets: readonly Prefix[]): BaseChain {
-  const rules = subnets.map((subnet) => [
-    ...family(subnet.address.family),
-    ...network("source", "equal", subnet),
-    ...network("destination", "differs", subnet),
-    ...notMulticast(),
-    masquerade(),
-  ]);
-  const words = `${key.name} on ${key.bridge}: ${subnets.map(formatPrefix).join(", ")}`.slice(0, 100);
-  return withFingerprint(
-    { name: `masquerade-${networkTag(key)}`, type: "nat", hook: hooks.postrouting, priority: srcNat, rules },
-    words,
+  const list = subnets.map(formatPrefix).join(", ");
+  // A comment has room for a few subnets only; the hash tells any change.
+  const words = `${key.name} on ${key.bridge}: ${list.slice(0, 100)} ${hashText(list).slice(0, 8)}`;
+  return natChain(`masquerade-${networkTag(key)}`, hooks.postrouting, srcNat, words, () =>
+    subnets.map((subnet) => [
+      ...family(subnet.address.family),
+      ...network("source", "equal", subnet),
+      ...network("destination", "differs", subnet),
+      ...notMulticast(),
+      masquerade(),
+    ]),
   );
 }
 
@@ -213,20 +199,12 @@ export function isolationChain(key: NetworkKey, policy: Exclude<Isolation, "open
     ...firstPacket(),
     verdict("drop"),
   ];
-  return withFingerprint(
-    {
-      name: `isolation-${networkTag(key)}`,
-      type: "filter",
-      hook: hooks.forward,
-      priority: filterPriority,
-      rules: [
-        [...to, ...marked(masqueradeBit), ...translated(), verdict("accept")],
-        forbidden(others),
-        ...(policy === "isolated" ? [forbidden(own)] : []),
-      ],
-    },
-    `${policy} for ${key.name} on ${key.bridge}`,
-  );
+  const words = `${policy} for ${key.name} on ${key.bridge}`;
+  return filterChain(`isolation-${networkTag(key)}`, hooks.forward, filterPriority, words, () => [
+    [...to, ...marked(masqueradeBit), ...translated(), verdict("accept")],
+    forbidden(others),
+    ...(policy === "isolated" ? [forbidden(own)] : []),
+  ]);
 }
 
 /** Names of all chains that a network can have. */

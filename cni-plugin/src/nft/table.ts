@@ -77,7 +77,7 @@ export class Table {
     for (const [index, chain] of chains.entries()) {
       if (present[index] === chain.comment) continue;
       if (present[index] !== undefined) changes.push(flushChain(chain.name), deleteChain(chain.name));
-      changes.push(newChain(chain), ...chain.rules.map((rule) => newRule(chain.name, rule)));
+      changes.push(newChain(chain), ...chain.rules().map((rule) => newRule(chain.name, rule)));
     }
     for (const [index, name] of surplus.entries()) {
       if (present[chains.length + index] !== undefined) changes.push(flushChain(name), deleteChain(name));
