@@ -46,10 +46,11 @@ async function drive(
   await writeFile(file, config);
   const socket = alone ? "/nonexistent" : world.socket;
   const command = `BERTH_CNI_SOCKET=${socket} BERTH_CNI_RUN_DIR=${world.directory}/run ${driver} ${verb} ${first} ${count} ${parallel} ${plugins.join(" ")} < ${file}`;
-  const lines = (await world.run("sh", "-c", command)).trim().split("\n");
+  const { stdout, stderr } = await world.outcomeOf("sh", "-c", command);
+  const lines = stdout.trim().split("\n");
   const rows = lines.map((line) => line.split(" "));
   const failed = rows.filter((row) => row.length === 3 && row[2] !== "0");
-  if (failed.length > 0) throw new Error(`${failed.length} of ${count} ${verb} failed`);
+  if (failed.length > 0) throw new Error(`${failed.length} of ${count} ${verb} failed: ${stderr}`);
   const wall = Number(rows.find(([name]) => name === "wall")?.[1]) / 1000;
   return { wall, values: rows.filter((row) => row.length === 3).map((row) => Number(row[1]) / 1000) };
 }

@@ -44,6 +44,7 @@ export const errnos = {
   EEXIST: 17,
   ENODEV: 19,
   EINVAL: 22,
+  EXFULL: 54,
   ENODATA: 61,
   EADDRNOTAVAIL: 99,
   EOPNOTSUPP: 95,

@@ -103,6 +103,10 @@ export async function createVeth(host: Host, spec: VethSpec, netns: Netns): Prom
       `interface ${spec.podName} exists in ${netns.path}, or ${spec.hostName} on the host`,
     );
   }
+  if (first !== undefined && first.errno === errnos.EXFULL) {
+    const message = `the bridge has no port left for ${spec.hostName}: the kernel gives it 1023 (BR_PORT_BITS)`;
+    throw new CniError(codes.kernelRefused, message);
+  }
   for (const [index, step] of steps.entries()) {
     const reply = replies[index];
     if (reply !== undefined && reply.errno !== 0) throw refusal(step.action, reply);
