@@ -88,6 +88,8 @@ export interface ImageStore {
   removeLayer(layer: StoredLayer): Promise<void>;
   /** Removes downloads that have not grown for so long and are not under way. */
   dropPartials(idleMs: number): Promise<void>;
+  /** Frees the space of what was removed, which waits for a quiet moment otherwise. */
+  emptyTrash(): Promise<void>;
   /** An existing directory on the file system of the images. */
   readonly mountpoint: string;
   close(): Promise<void>;

@@ -123,6 +123,9 @@ export class ImageLibrary {
       (diffId: Digest) => this.index.uses(diffId),
     );
     await this.#deps.store.dropPartials(idleMs);
+    if (idleMs === 0) {
+      await this.#deps.store.emptyTrash();
+    }
   }
 
   close(): void {

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Digest, ImageId } from "../../model/ids.ts";
 import type {
@@ -24,6 +24,10 @@ export interface ImageStoreOptions {
   readonly log: Logger;
 }
 
+/** Free space at which nobody waits for more. */
+const roomyShare = 0.25;
+const trashDelayMs = 5 * 60_000;
+
 /** How long a new layer may wait for the flush that it shares with others. */
 const syncDelayMs = 3000;
 
@@ -42,6 +46,7 @@ export class FileImageStore implements ImageStore {
   #syncing: Promise<void> = Promise.resolve();
   readonly #background = new Set<Promise<void>>();
   #trashed = 0;
+  #trashTimer: NodeJS.Timeout | undefined;
   /** Downloads of this moment, by file name. */
   readonly #underWay = new Set<string>();
 
@@ -287,7 +292,29 @@ export class FileImageStore implements ImageStore {
       }
       throw error;
     }
-    this.#behind(this.#options.removeTrees([to]));
+    await this.#emptyTrashInTime();
+  }
+
+  /**
+   * ext4 does not give out an inode again for minutes after it was freed, and looks at every such inode again for each new
+   * file: right after a large image went, unpacking one takes several times as long. So trees are unlinked when pulls are
+   * unlikely to follow, unless the space is wanted: the kubelet collects images from 85 % on.
+   */
+  async #emptyTrashInTime(): Promise<void> {
+    const { bavail, blocks } = await statfs(this.#files.layers);
+    if (bavail < blocks * roomyShare) {
+      await this.emptyTrash();
+      return;
+    }
+    clearTimeout(this.#trashTimer);
+    this.#trashTimer = setTimeout(() => this.#behind(this.emptyTrash()), trashDelayMs);
+    this.#trashTimer.unref();
+  }
+
+  async emptyTrash(): Promise<void> {
+    clearTimeout(this.#trashTimer);
+    const names = await readdir(this.#files.trash);
+    this.#behind(this.#options.removeTrees(names.map((name) => join(this.#files.trash, name))));
   }
 
   #behind(work: Promise<void>): void {
@@ -326,6 +353,7 @@ export class FileImageStore implements ImageStore {
 
   async close(): Promise<void> {
     clearTimeout(this.#syncTimer);
+    clearTimeout(this.#trashTimer);
     await Promise.all(this.#background);
     await this.#options.unpacker.close();
   }
