@@ -67,7 +67,7 @@ export class Containerd implements AsyncDisposable {
     registries: readonly string[],
     network?: { readonly conflist: string; readonly binDir: string },
   ): Promise<Containerd> {
-    const dir = await mkdtemp("/tmp/peer-");
+    const dir = await mkdtemp(join(process.env.BERTH_TEST_TMP ?? "/tmp", "peer-"));
     await chmod(dir, 0o711);
     for (const registry of registries) {
       await mkdir(join(dir, "certs.d", registry), { recursive: true });

@@ -1,8 +1,10 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { chmod, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Berthd } from "../lib/berthd.ts";
+import { run } from "../lib/command.ts";
 import { CriClient } from "../lib/cri-client.ts";
 import { registryAddress, startRegistry } from "../lib/registry.ts";
 import { Containerd } from "./containerd.ts";
@@ -111,13 +113,37 @@ function report(subjects: readonly Subject[]): void {
   }
 }
 
+/**
+ * Each has an ext4 of its own. On a common one the files that one of them removes slow the other down for minutes: ext4
+ * walks over freed inodes for each new file and does not give them out again at once.
+ */
+async function ownFileSystem(name: string): Promise<AsyncDisposable> {
+  const dir = await mkdtemp("/tmp/berth-fs-");
+  const [image, mounted] = [join(dir, "image"), join(dir, name)];
+  await run("truncate", ["-s", "20G", image]);
+  await run("mkfs.ext4", ["-q", "-F", image]);
+  await mkdir(mounted);
+  await run("mount", ["-o", "loop", image, mounted]);
+  await chmod(dir, 0o711);
+  process.env.BERTH_TEST_TMP = mounted;
+  return {
+    [Symbol.asyncDispose]: async () => {
+      // A process that is just ending may still be in there.
+      await run("umount", ["--lazy", mounted]);
+      await rm(dir, { recursive: true });
+    },
+  };
+}
+
 const registry = await startRegistry();
 try {
   const probe = await fetch(`http://${registryAddress}/v2/bench/large/manifests/latest`);
   if (!probe.ok) execFileSync("cribench", ["--push-image", "--pull-image", large], { stdio: "ignore" });
   const counters = [new CpuCounter("berth"), new CpuCounter("containerd")] as const;
   {
+    await using _ownFiles = await ownFileSystem("b");
     await using berthd = await counters[0].around(() => Berthd.start());
+    await using _peerFiles = await ownFileSystem("c");
     await using containerd = await counters[1].around(() => Containerd.start([]));
     const subjects = [
       subject("Berth", berthd.socket, counters[0]),

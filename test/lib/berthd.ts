@@ -57,7 +57,7 @@ export class Berthd implements AsyncDisposable {
       throw new Error("this test makes pods: run it by hack/test or inside hack/isolated");
     }
     // Short: a pod's socket has to fit into the 108 bytes of sockaddr_un.
-    const server = new Berthd(mkdtempSync("/tmp/berth-"), options);
+    const server = new Berthd(mkdtempSync(join(process.env.BERTH_TEST_TMP ?? "/tmp", "berth-")), options);
     for (const registry of mirroredRegistries) {
       const folder = join(server.dir, "certs.d", registry);
       await mkdir(folder, { recursive: true });

@@ -86,10 +86,13 @@ export class ImageLibrary {
   async #bring(repository: Repository, order: Order, signal: AbortSignal): Promise<ImageId> {
     const resolved = await resolveImage(repository, order.ask, this.#deps.platform, signal);
     await order.admit?.(resolved, signal);
+    const id = resolved.manifest.config.digest as string as ImageId;
+    if (await this.#isPresent(id, order.names, resolved)) {
+      return id;
+    }
     const content = await fetchContent(repository, resolved, this.pool, signal);
     try {
       signal.throwIfAborted();
-      const id = resolved.manifest.config.digest as string as ImageId;
       await this.change(async () => {
         await this.put(
           recordOf(order.names, resolved, content, this.index.stored(id), this.#deps.clock.now()),
@@ -101,6 +104,26 @@ export class ImageLibrary {
         this.pool.drop(layer.diffId);
       }
     }
+  }
+
+  /** Most pulls ask for what is here: its record needs a new name at most, and nothing has to be fetched. */
+  async #isPresent(id: ImageId, names: readonly ImageReference[], resolved: ResolvedImage): Promise<boolean> {
+    return await this.change(async () => {
+      const known = this.index.stored(id);
+      if (
+        known === undefined ||
+        known.removed ||
+        !known.layers.every(({ diffId }) => this.pool.get(diffId))
+      ) {
+        return false;
+      }
+      const content = { config: Buffer.from(known.config), layers: known.layers };
+      const record = recordOf(names, resolved, content, known, this.#deps.clock.now());
+      if (!isSameRecord(record, known)) {
+        await this.put(record);
+      }
+      return true;
+    });
   }
 
   #sweepLater(): void {
@@ -176,4 +199,10 @@ export class ImageLibrary {
       (diffId: Digest) => this.index.uses(diffId),
     );
   }
+}
+
+/** Whether two records of one image say the same, but for when it was pulled. */
+function isSameRecord(one: StoredImage, other: StoredImage): boolean {
+  const text = ({ pulledAt: _, ...rest }: StoredImage): string => JSON.stringify(rest);
+  return text(one) === text(other);
 }
