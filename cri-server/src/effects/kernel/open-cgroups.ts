@@ -47,6 +47,12 @@ async function isBootedBySystemd(): Promise<boolean> {
   }
 }
 
+async function connectedManager(): Promise<SystemdManager> {
+  const manager = new SystemdManager();
+  await manager.connect();
+  return manager;
+}
+
 /** The cgroups of this machine, v1 or v2 as they are mounted. */
 export async function openCgroups(options: CgroupOptions): Promise<Cgroups> {
   const layout = await readCgroupLayout();
@@ -62,7 +68,7 @@ export async function openCgroups(options: CgroupOptions): Promise<Cgroups> {
       return new CgroupsV1(layout.hierarchies, settings);
     case 2:
       return driver === "systemd"
-        ? new CgroupsSystemd(layout.mountpoint, settings, new SystemdManager())
+        ? new CgroupsSystemd(layout.mountpoint, settings, await connectedManager())
         : new CgroupsV2(layout.mountpoint, settings);
   }
 }

@@ -180,6 +180,7 @@ describe("SystemdManager", () => {
 
   it("says where it looked when systemd isn't there", async () => {
     const units = new SystemdManager([{ path: join(dir, "none"), isBus: false }]);
+    await expect(units.connect()).rejects.toThrow("systemd: can't be reached at");
     await expect(units.stop("a.scope")).rejects.toThrow(`systemd: can't be reached at ${dir}/none`);
   });
 });

@@ -53,6 +53,11 @@ export class SystemdManager implements SystemdUnits {
     this.#sockets = sockets;
   }
 
+  /** Finds out whether systemd can be reached, so that a start says so and not the first pod. */
+  async connect(): Promise<void> {
+    await this.#connected();
+  }
+
   async startScope({ name, slice, pid, properties }: ScopeRequest): Promise<void> {
     const all: readonly UnitProperty[] = [
       { name: "Slice", signature: "s", value: slice },
