@@ -17,13 +17,11 @@ export function presentImage(image: Image): ImageMessage {
   };
 }
 
-/**
- * config.User without its group: a number as uid, else a name, never both. No user at all is the image's way to say root.
- */
+/** config.User without its group: a number as uid, else a name, never both. Neither means root to every client. */
 export function presentUser(user: string): { uid: { value: bigint } | undefined; username: string } {
   const name = user.split(":", 1)[0] ?? "";
   if (name === "") {
-    return { uid: { value: 0n }, username: "" };
+    return { uid: undefined, username: "" };
   }
   return /^\d{1,18}$/.test(name)
     ? { uid: { value: BigInt(name) }, username: "" }
