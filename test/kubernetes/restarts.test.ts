@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   apply,
   clusterCommand,
+  eventually,
   field,
   inPod,
   kubectl,
@@ -76,7 +77,8 @@ describe("restarts", () => {
     expect(await field("node", "berth-node", ".status.nodeInfo.bootID")).not.toBe(boot);
     const now = await kubectl(...web, "jsonpath={.items[*].status.containerStatuses[*].containerID}");
     for (const id of containers.split(" ")) expect(now).not.toContain(id);
-    await expectServed();
+    // Pods may be ready before kube-proxy has its first rules.
+    await eventually("the node port answers", 20, async () => expectServed().then(() => true));
     expect(await kubectl("logs", "counter", "--previous", "--tail=1")).toMatch(/^\d+$/);
   }, 300_000);
 });
