@@ -155,11 +155,25 @@ export class Berthd implements AsyncDisposable {
     await Promise.all(items.map(({ id }) => this.runtime.removePodSandbox({ podSandboxId: id })));
   }
 
-  /** Removes every pod, stops the server and removes its folder. A server that was stopped is started for it. */
+  /** What goes on behind answers that were given (Status, verbose). */
+  async #pendingWork(): Promise<readonly string[]> {
+    const { info } = await this.runtime.status({ verbose: true });
+    const { pendingWork } = JSON.parse(info.berth ?? "{}") as { readonly pendingWork?: readonly string[] };
+    return pendingWork ?? [];
+  }
+
+  /**
+   * Removes every pod, stops the server and removes its folder. A server that was stopped is started for it. The folder
+   * holds the records of work that goes on behind an answer, so that work has to be done first.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     const child = this.#process;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) await this.again({});
     await this.removePods();
+    await eventually(async () => {
+      const pending = await this.#pendingWork();
+      if (pending.length > 0) throw new Error(`still pending: ${pending.join(", ")}`);
+    }, 30_000);
     await this.stop();
     if (process.env.BERTH_TEST_KEEP === undefined) rmSync(this.dir, { recursive: true, force: true });
   }
