@@ -60,6 +60,8 @@ const onSecondKernel = [
   "pod-run",
   "restart-recovery",
   "rollback",
+  "rpc-events",
+  "rpc-update-resources",
   "seccomp",
   "serve",
   "statistics",

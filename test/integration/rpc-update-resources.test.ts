@@ -35,7 +35,7 @@ async function inForce(containerId: string) {
   const [quota = "", period = ""] = read("cpu.max").split(" ");
   const weight = read("cpu.weight");
   return {
-    shares: { "59": 512n, "100": 1024n, "170": 2048n }[weight] ?? `weight ${weight}`,
+    shares: { "59": 512n, "100": 1024n, "174": 2048n }[weight] ?? `weight ${weight}`,
     quota: BigInt(quota),
     period: BigInt(period),
     memory: BigInt(read("memory.max")),
