@@ -61,6 +61,7 @@ const onSecondKernel = [
   "restart-recovery",
   "rollback",
   "rpc-events",
+  "rpc-pod-stats",
   "rpc-update-resources",
   "seccomp",
   "serve",
@@ -154,7 +155,14 @@ const parts: readonly Part[] = [
         "hack/vm",
         "cloud",
         "hack/isolated",
-        ...vitest("apparmor", "--project", "integration", "test/security/apparmor.test.ts"),
+        // Of these kernels it is also the only one that counts pressure.
+        ...vitest(
+          "apparmor",
+          "--project",
+          "integration",
+          "test/security/apparmor.test.ts",
+          "test/integration/rpc-pod-stats.test.ts",
+        ),
       ],
     ],
   },
