@@ -5,6 +5,7 @@ import { BerthError } from "../../errors/berth-error.ts";
 import type { ImageAdmin } from "../../ports/image-admin.ts";
 import type { Images } from "../../ports/images.ts";
 import type { Logger } from "../../ports/logger.ts";
+import { failureFields, failureLevel } from "../grpc/failure-line.ts";
 import { type AdminCall, routes } from "./routes.ts";
 
 const maxBodyBytes = 1024 * 1024;
@@ -106,7 +107,8 @@ function report(response: ServerResponse, error: unknown, log: Logger): void {
       ? error
       : new BerthError("internal", "a fault of the server; see its log", { cause: error });
   if (known.code !== "cancelled") {
-    log.warn({ err: error }, "a command failed");
+    const level = failureLevel(known.grpcStatus, false);
+    log[level](failureFields(error, level), `a command failed: ${known.message}`);
   }
   if (response.headersSent) {
     response.end(`${JSON.stringify({ error: { code: known.code, message: known.message } })}\n`);

@@ -6,6 +6,7 @@ import type {
 } from "@grpc/grpc-js";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { Logger } from "../../ports/logger.ts";
+import { failureFields, failureLevel } from "./failure-line.ts";
 import type { CallContext, StreamHandler, UnaryHandler } from "./handler.ts";
 import { redact } from "./redact.ts";
 import { toStatus } from "./status.ts";
@@ -116,7 +117,7 @@ async function observe<T>(
     log[isQuiet ? "trace" : "info"]({ ms: elapsed(started) }, "done");
     return result;
   } catch (error) {
-    throw failed(error, log, started);
+    throw failed(error, log, { started, isQuiet });
   }
 }
 
@@ -125,16 +126,18 @@ function lazyRedacted(request: unknown): { toJSON(): unknown } {
   return { toJSON: () => redact(request) };
 }
 
-/** Logs the error with its cause, and gives back one that the client may see. */
-function failed(error: unknown, log: Logger, started: number): unknown {
+interface Failed {
+  readonly started: number;
+  readonly isQuiet: boolean;
+}
+
+/** Logs the error, our own faults with their causes, and gives back one that the client may see. */
+function failed(error: unknown, log: Logger, { started, isQuiet }: Failed): unknown {
   const { status, errorId } = toStatus(error);
-  const fields = { ms: elapsed(started), status: status.code, errorId, err: error };
-  if (errorId === undefined) {
-    log.warn(fields, status.details);
-    return error;
-  }
-  log.error(fields, status.details);
-  return new BerthError("internal", status.details);
+  const level = failureLevel(status.code, isQuiet);
+  const fields = { ms: elapsed(started), status: status.code, errorId, ...failureFields(error, level) };
+  log[level](fields, status.details);
+  return errorId === undefined ? error : new BerthError("internal", status.details);
 }
 
 function elapsed(started: number): number {
