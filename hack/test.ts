@@ -49,24 +49,25 @@ const onRealKernel = ["test/integration", "test/security", "test/failpoint"];
  * tests are not for it, and it is slow: long streams and storms say nothing more there.
  */
 const onSecondKernel = [
-  "bad-input",
-  "cdi",
-  "cgroups",
-  "container-features",
-  "events-and-lists",
-  "limits",
-  "logs",
-  "network",
-  "pod-run",
-  "restart-recovery",
-  "rollback",
-  "rpc-events",
-  "rpc-pod-stats",
-  "rpc-update-resources",
-  "seccomp",
-  "serve",
-  "statistics",
-].map((name) => `test/integration/${name}.test.ts`);
+  "native/child-exec",
+  "integration/bad-input",
+  "integration/cdi",
+  "integration/cgroups",
+  "integration/container-features",
+  "integration/events-and-lists",
+  "integration/limits",
+  "integration/logs",
+  "integration/network",
+  "integration/pod-run",
+  "integration/restart-recovery",
+  "integration/rollback",
+  "integration/rpc-events",
+  "integration/rpc-pod-stats",
+  "integration/rpc-update-resources",
+  "integration/seccomp",
+  "integration/serve",
+  "integration/statistics",
+].map((name) => `test/${name}.test.ts`);
 
 const parts: readonly Part[] = [
   {

@@ -62,6 +62,9 @@ export const isSlow =
   readFileSync("/proc/cpuinfo", "utf8").includes("User Mode Linux");
 export const hasTimeNamespaces = existsSync("/proc/self/ns/time");
 
+/** Where the hierarchy's owner gives its groups no controller, as on a fresh hybrid machine, none of them can delegate one. */
+export const hasDelegation = readFileSync(`${v2Root}/cgroup.subtree_control`, "utf8").trim() !== "";
+
 /** Where other programs mount things too, only what is ours can be told to have stayed the same. */
 export async function mountTable(): Promise<string> {
   const all = await readFile("/proc/self/mountinfo", "utf8");
