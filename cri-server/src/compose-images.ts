@@ -15,6 +15,7 @@ import type { ImageAdmin } from "./ports/image-admin.ts";
 import type { Images } from "./ports/images.ts";
 import type { Logger } from "./ports/logger.ts";
 import type { MonitorHost } from "./ports/monitor.ts";
+import type { Telemetry } from "./ports/telemetry.ts";
 
 /** The parts of a server that the image service is made of. */
 export interface ImagesParts {
@@ -22,6 +23,7 @@ export interface ImagesParts {
   readonly host: Pick<MonitorHost, "readImageFiles" | "removeTrees" | "run">;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly telemetry?: Telemetry | undefined;
   readonly ranges?: RangePlan;
   readonly idleMs?: number;
 }
@@ -35,6 +37,7 @@ export function composeImages({
   host,
   clock,
   log,
+  telemetry,
   ranges,
   idleMs = 600_000,
 }: ImagesParts): Images & ImageAdmin {
@@ -54,6 +57,7 @@ export function composeImages({
         await askHelper(async (request) => await host.run(request), name, server),
       manifestTypes: [...manifestTypes.index, ...manifestTypes.image],
       ...(ranges === undefined ? {} : { ranges }),
+      meter: telemetry,
       log,
     }),
     store: new FileImageStore({
@@ -73,6 +77,7 @@ export function composeImages({
     readImageFiles: async (dirs, paths, maxBytes) => await host.readImageFiles(dirs, paths, maxBytes),
     clock,
     log,
+    telemetry,
   });
 }
 

@@ -18,9 +18,11 @@ import { imageService } from "./edge/grpc/image-service.ts";
 import { listen } from "./edge/grpc/listen.ts";
 import { runtimeService } from "./edge/grpc/runtime-service.ts";
 import type { Gate } from "./edge/grpc/wrap.ts";
+import { createMetrics } from "./edge/metrics/listen.ts";
 import { startStreamServer } from "./edge/stream/server.ts";
 import { SpecDirectories } from "./effects/cdi/spec-directories.ts";
 import { createClock } from "./effects/clock.ts";
+import { countedRunner } from "./effects/cni/counted-runner.ts";
 import { openConfDirectory } from "./effects/cni/conf-directory.ts";
 import { createPluginRunner } from "./effects/cni/plugin-runner.ts";
 import { createResultCache } from "./effects/cni/result-cache.ts";
@@ -47,6 +49,7 @@ import type { ImageAdmin } from "./ports/image-admin.ts";
 import type { Images } from "./ports/images.ts";
 import type { Logger } from "./ports/logger.ts";
 import type { MonitorHost } from "./ports/monitor.ts";
+import type { Telemetry } from "./ports/telemetry.ts";
 
 /** A server that serves. */
 export interface RunningServer {
@@ -74,7 +77,8 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
   const plugin = createPlugin({ log: (level, message, fields) => log[level](fields ?? {}, message) });
   const worker = await plugin.serve(config.cni.workerSocket);
   log.debug({ socket: worker.path }, "CNI worker listens");
-  const deps = await composeLifecycle(config, log, monitors, plugin);
+  const metrics = config.metrics.address === undefined ? undefined : createMetrics();
+  const deps = await composeLifecycle(config, log, { monitors, plugin, telemetry: metrics?.telemetry });
   await Promise.all([deps.images.open().then(() => recover(deps)), loadDefaultProfile(deps)]);
   const targets = createStreamTargets(deps);
   const streams = await startStreamServer({
@@ -86,7 +90,7 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
   const liveIds = (): string[] => [...deps.objects.pods()].map(({ sandbox }) => sandbox.id);
   const endSweeps = sweepPeriodically(deps.network, liveIds, log);
   const gate: Gate = { refusal: undefined };
-  const wrap = { gate, log };
+  const wrap = { gate, log, telemetry: deps.telemetry };
   warmPlans(deps.plan).catch((error: unknown) => {
     log.warn(
       { err: error },
@@ -99,12 +103,14 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
     runtimeService({ ...deps, config, layers, usage, streams, targets }, wrap),
     imageService(deps, wrap),
   ]);
+  const { address } = config.metrics;
+  const metricsServer = address === undefined ? undefined : await metrics?.serve(address, deps, log);
   const admin = await startAdminServer(join(config.state, "admin.sock"), { images: deps.images, log });
   return {
     close: async () => {
       gate.refusal = "the server is stopping";
       endSweeps();
-      await Promise.all([listener.close(closeGraceMs), streams.close(), admin.close()]);
+      await Promise.all([listener.close(closeGraceMs), streams.close(), admin.close(), metricsServer?.close()]);
       await close(deps);
       await plugin.close();
       unlock();
@@ -124,11 +130,17 @@ async function loadDefaultProfile({ host, plan, monitors, log }: LifecycleDeps):
   if (!(await plan.files.apparmorProfileLoaded(defaultApparmorProfile))) await loading;
 }
 
+/** What runs before anything is recovered. */
+interface Started {
+  readonly monitors: MonitorHost;
+  readonly plugin: Plugin;
+  readonly telemetry: Telemetry | undefined;
+}
+
 async function composeLifecycle(
   config: Config,
   log: Logger,
-  monitors: MonitorHost,
-  plugin: Plugin,
+  { monitors, plugin, telemetry }: Started,
 ): Promise<LifecycleDeps & { readonly images: Images & ImageAdmin }> {
   const clock = createClock();
   const [host, cgroups, store, storage] = await Promise.all([
@@ -153,8 +165,8 @@ async function composeLifecycle(
     store,
     monitors,
     cgroups,
-    network: composeNetwork(config, log, monitors, plugin),
-    images: composeImages({ config, host: monitors, clock, log }),
+    network: composeNetwork(config, log, { monitors, plugin, telemetry }),
+    images: composeImages({ config, host: monitors, clock, log, telemetry }),
     storage,
     events: new Events(() => clock.now()),
     clock,
@@ -178,6 +190,7 @@ async function composeLifecycle(
       log.warn({ err: error, work: key, attempt }, "work behind an answer failed; it is tried again");
     }),
     failpoint: makeFailpoint(process.env.BERTH_FAILPOINTS),
+    telemetry,
     settings: { shmBytes: BigInt(config.runtime.shmBytes), hostname: hostname() },
   };
 }
@@ -185,11 +198,10 @@ async function composeLifecycle(
 function composeNetwork(
   config: Config,
   log: Logger,
-  host: MonitorHost,
-  plugin: Plugin,
+  { monitors, plugin, telemetry }: Started,
 ): LifecycleDeps["network"] {
   const runner = createPluginRunner({
-    host,
+    host: monitors,
     binDirs: [...config.cni.binDirs, config.nativeDir],
     // Our own plugin costs no process: its code runs here when a configuration names it.
     inProcess: new Map([["berth", (env, stdin) => plugin.run(env, stdin)]]),
@@ -197,7 +209,7 @@ function composeNetwork(
   });
   return createPodNetwork({
     config: config.cni,
-    runner,
+    runner: telemetry === undefined ? runner : countedRunner(runner, telemetry),
     cache: createResultCache(config.cni.cacheDir, log),
     directory: openConfDirectory(config.cni.confDir, log),
     log,

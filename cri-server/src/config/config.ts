@@ -1,3 +1,5 @@
+import type { MetricsAddress } from "./metrics-address.ts";
+
 /** The whole configuration, resolved: every path absolute, every default filled in. load.ts makes it, compose.ts passes parts down. */
 export interface Config {
   /** Unix socket of the CRI server. */
@@ -15,6 +17,12 @@ export interface Config {
   readonly registry: RegistryConfig;
   readonly runtime: RuntimeConfig;
   readonly stream: StreamConfig;
+  readonly metrics: MetricsConfig;
+}
+
+export interface MetricsConfig {
+  /** Missing: nothing is counted or served. */
+  readonly address: MetricsAddress | undefined;
 }
 
 export interface CniConfig {

@@ -43,8 +43,20 @@ describe("loadConfig", () => {
     [["--root"], "a value is missing"],
     [["stray"], "not understood"],
     [["--stream-tls-cert", "/c"], "one is given without the other"],
+    [["--metrics-address", "0.0.0.0:9100"], "not an address of the loopback interface"],
+    [["--metrics-address", "localhost:9100"], "not IP:PORT or an absolute path"],
+    [["--metrics-address", "127.0.0.1:70000"], "not IP:PORT or an absolute path"],
   ])("refuses %j", async (argv, message) => {
     await expect(async () => await load(...argv)).rejects.toThrow(message);
+  });
+
+  it.each([
+    [[], undefined],
+    [["--metrics-address", "127.0.0.1:9100"], { kind: "tcp", host: "127.0.0.1", port: 9100 }],
+    [["--metrics-address", "[::1]:9100"], { kind: "tcp", host: "::1", port: 9100 }],
+    [["--metrics-address", "/run/m.sock"], { kind: "unix", path: "/run/m.sock" }],
+  ])("knows where metrics are served with %j", async (argv, address) => {
+    expect((await load(...argv)).metrics).toEqual({ address });
   });
 
   it("says which verb is meant", () => {

@@ -5,6 +5,7 @@ import { parse } from "smol-toml";
 import { BerthError } from "../errors/berth-error.ts";
 import type { Config } from "./config.ts";
 import type { Option } from "./options.ts";
+import { parseMetricsAddress } from "./metrics-address.ts";
 import { options } from "./options.ts";
 
 /** Where the file is looked for when --config is not given; there it may be missing. */
@@ -169,19 +170,32 @@ function check(option: Option, value: unknown): string | number | readonly strin
   return value;
 }
 
+/** Values with their defaults. */
+interface Values {
+  text(name: string, fallback: string): string;
+  count(name: string, fallback: number): number;
+  list(name: string, fallback: readonly string[]): readonly string[];
+}
+
+function valuesOf(given: Given): Values {
+  return {
+    text: (name, fallback) => {
+      const value = given.get(name);
+      return typeof value === "string" ? value : fallback;
+    },
+    count: (name, fallback) => {
+      const value = given.get(name);
+      return typeof value === "number" ? value : fallback;
+    },
+    list: (name, fallback) => {
+      const value = given.get(name);
+      return Array.isArray(value) ? value : fallback;
+    },
+  };
+}
+
 function resolveConfig(given: Given, installDir: string): Config {
-  const text = (name: string, fallback: string): string => {
-    const value = given.get(name);
-    return typeof value === "string" ? value : fallback;
-  };
-  const count = (name: string, fallback: number): number => {
-    const value = given.get(name);
-    return typeof value === "number" ? value : fallback;
-  };
-  const list = (name: string, fallback: readonly string[]): readonly string[] => {
-    const value = given.get(name);
-    return Array.isArray(value) ? value : fallback;
-  };
+  const { text, count, list } = valuesOf(given);
   const state = text("state", "/run/berth");
   const config: Config = {
     socket: text("socket", "/run/berth/berth.sock"),
@@ -222,6 +236,7 @@ function resolveConfig(given: Given, installDir: string): Config {
       tlsCert: text("stream.tls_cert", ""),
       tlsKey: text("stream.tls_key", ""),
     },
+    metrics: { address: parseMetricsAddress(text("metrics.address", "")) },
   };
   if ((config.stream.tlsCert === "") !== (config.stream.tlsKey === "")) {
     throw wrong("options stream.tls_cert and stream.tls_key: one is given without the other");

@@ -4,7 +4,7 @@ export type OptionType = "string" | "path" | "count" | "strings" | "paths";
 /** One option of the configuration file, with its flag. The table is the source of --help and of docs/configuration.md. */
 export interface Option {
   /** Table and key of the file; "" is the top level. */
-  readonly table: "" | "cni" | "registry" | "runtime" | "stream";
+  readonly table: "" | "cni" | "registry" | "runtime" | "stream" | "metrics";
   readonly key: string;
   readonly flag: string;
   readonly type: OptionType;
@@ -277,5 +277,13 @@ export const options: readonly Option[] = [
     type: "path",
     fallback: "none",
     help: "Its private key (PEM).",
+  },
+  {
+    table: "metrics",
+    key: "address",
+    flag: "--metrics-address",
+    type: "string",
+    fallback: "none",
+    help: "Serves metrics for Prometheus at /metrics (see metrics.md): IP:PORT of the loopback interface, or the path of a Unix socket.",
   },
 ];

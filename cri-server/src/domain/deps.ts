@@ -11,6 +11,7 @@ import type { MonitorHost } from "../ports/monitor.ts";
 import type { PodNetwork } from "../ports/network.ts";
 import type { PodStorage } from "../ports/pod-storage.ts";
 import type { RecordStore } from "../ports/store.ts";
+import type { Telemetry } from "../ports/telemetry.ts";
 import type { PlanDeps } from "./container/plan/prepare.ts";
 import type { Events } from "./events.ts";
 import type { Objects } from "./objects.ts";
@@ -37,6 +38,8 @@ export interface LifecycleDeps {
   /** What goes on behind answers. */
   readonly background: RetryQueue;
   readonly failpoint: Failpoint;
+  /** Missing: nobody counts. */
+  readonly telemetry: Telemetry | undefined;
   readonly settings: LifecycleSettings;
 }
 

@@ -14,6 +14,8 @@ export interface PodEntry {
   readonly containers: Map<ContainerId, ContainerEntry>;
   /** The client that asked for it may not have heard its id. */
   isUnheard: boolean;
+  /** Milliseconds that each step of making it took; unknown of what an earlier server has made. */
+  steps: Readonly<Record<string, number>> | undefined;
 }
 
 /** One container in memory. */
@@ -29,6 +31,8 @@ export interface ContainerEntry {
   earlyExit: ExitRecord | undefined;
   /** See PodEntry. */
   isUnheard: boolean;
+  /** See PodEntry. */
+  steps: Readonly<Record<string, number>> | undefined;
 }
 
 /** Everything that lives, by id. Reading it never waits. */
@@ -37,7 +41,13 @@ export class Objects {
   readonly #containers = new Map<string, ContainerEntry>();
 
   addPod(sandbox: Sandbox, monitor?: Monitor): PodEntry {
-    const entry: PodEntry = { sandbox, monitor, containers: new Map(), isUnheard: false };
+    const entry: PodEntry = {
+      sandbox,
+      monitor,
+      containers: new Map(),
+      isUnheard: false,
+      steps: undefined,
+    };
     this.#pods.set(sandbox.id, entry);
     return entry;
   }
@@ -51,6 +61,7 @@ export class Objects {
       isStarting: false,
       earlyExit: undefined,
       isUnheard: false,
+      steps: undefined,
     };
     this.#containers.set(container.id, entry);
     pod.containers.set(container.id, entry);

@@ -4,6 +4,15 @@ export interface RetryPolicy {
   readonly longestMs: number;
 }
 
+/** A task whose last try failed. */
+export interface FailingTask {
+  readonly key: string;
+  readonly attempts: number;
+  readonly error: unknown;
+  /** When it failed first, milliseconds since the epoch. */
+  readonly since: number;
+}
+
 /**
  * Work that goes on after its answer was given. A task is repeated until it succeeds or the queue is closed; one key runs
  * once at a time, and adding a key that is there already joins it. What must survive a restart has its own durable
@@ -11,6 +20,7 @@ export interface RetryPolicy {
  */
 export class RetryQueue {
   readonly #running = new Map<string, Promise<void>>();
+  readonly #failing = new Map<string, FailingTask>();
   readonly #policy: RetryPolicy;
   readonly #onFailure: (key: string, error: unknown, attempt: number) => void;
   readonly #closed = Promise.withResolvers<void>();
@@ -27,7 +37,10 @@ export class RetryQueue {
     if (present !== undefined) {
       return present;
     }
-    const run = this.#drive(key, task).finally(() => this.#running.delete(key));
+    const run = this.#drive(key, task).finally(() => {
+      this.#running.delete(key);
+      this.#failing.delete(key);
+    });
     this.#running.set(key, run);
     return run;
   }
@@ -39,6 +52,11 @@ export class RetryQueue {
   /** Keys of what is under way. */
   pending(): readonly string[] {
     return [...this.#running.keys()];
+  }
+
+  /** What is under way, has failed, and is or will be tried again. */
+  failing(): readonly FailingTask[] {
+    return [...this.#failing.values()];
   }
 
   /** No further retries; resolves when each task's present attempt has ended. */
@@ -55,6 +73,8 @@ export class RetryQueue {
         await task();
         return;
       } catch (error) {
+        const since = this.#failing.get(key)?.since ?? Date.now();
+        this.#failing.set(key, { key, attempts: attempt, error, since });
         this.#onFailure(key, error, attempt);
       }
       await this.#pause(wait);

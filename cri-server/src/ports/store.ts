@@ -17,5 +17,7 @@ export interface RecordStore {
   deleteSandbox(id: string): Promise<void>;
   putContainer(container: Container): Promise<void>;
   deleteContainer(id: string): Promise<void>;
+  /** Bytes of the journal: in use, and what a rewrite would keep of them. From memory. */
+  size(): { readonly written: number; readonly live: number };
   close(): Promise<void>;
 }

@@ -36,6 +36,7 @@ type Deps = Pick<
   | "background"
   | "failpoint"
   | "settings"
+  | "telemetry"
 >;
 
 /** One CreateContainer under way. */
@@ -96,6 +97,8 @@ export async function createContainer(
         await launch(deps, work, entry, prepared);
         steps.mark("launch");
         deps.log.debug({ container: work.id, steps: steps.spent }, "container made");
+        entry.steps = steps.spent;
+        deps.telemetry?.stepsTaken("container", steps.spent);
         entry.isUnheard = mayBeUnheard(caller);
         deps.events.publish("created", work.id, pod);
         return work.id;
@@ -300,6 +303,7 @@ async function rollBack(
   const failures = await undo.run();
   for (const failure of failures) {
     deps.log.error({ err: failure.error, container: id, step: failure.what }, "a rollback step failed");
+    deps.telemetry?.rollbackStepFailed("container");
   }
   const present = entry ?? [...work.pod.containers.values()].find((other) => other.container.id === id);
   if (present === undefined) {

@@ -1,4 +1,5 @@
 import { BerthError } from "../../errors/berth-error.ts";
+import { Steps } from "../../lib/steps.ts";
 import type { LifecycleDeps } from "../deps.ts";
 import type { ContainerEntry } from "../objects.ts";
 import { recordExit, saveLater } from "./exit.ts";
@@ -6,7 +7,7 @@ import { nextContainerStatus } from "./transition.ts";
 
 type Deps = Pick<
   LifecycleDeps,
-  "store" | "events" | "log" | "clock" | "failpoint" | "cgroups" | "background" | "storage"
+  "store" | "events" | "log" | "clock" | "failpoint" | "cgroups" | "background" | "storage" | "telemetry"
 >;
 
 /** Exit code of a container whose command could not be executed, as the other runtimes have it. */
@@ -28,7 +29,11 @@ export async function startContainer(deps: Deps, entry: ContainerEntry): Promise
   entry.isStarting = true;
   try {
     await deps.failpoint("container.start.monitor");
+    const steps = new Steps();
     const { startedAt } = await monitor.start(id);
+    steps.mark("start");
+    entry.steps = { ...entry.steps, ...steps.spent };
+    deps.telemetry?.stepsTaken("container", steps.spent);
     await deps.failpoint("container.start.record");
     markStarted(deps, entry, startedAt);
   } catch (error) {

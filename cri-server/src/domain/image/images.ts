@@ -1,12 +1,14 @@
 import { BerthError } from "../../errors/berth-error.ts";
+import { codeOfErrno } from "../../errors/errno.ts";
 import type { ImageId } from "../../model/ids.ts";
-import type { Image, ImageLease } from "../../model/image.ts";
+import type { Image, ImageLease, ImageReference } from "../../model/image.ts";
 import type { ImageAdmin, ImageDetails, ImageProblem, Transfer } from "../../ports/image-admin.ts";
 import type { ImageArchives } from "../../ports/image-archive.ts";
 import type { ImagePolicy } from "../../ports/image-policy.ts";
 import type { StoredImage } from "../../ports/image-store.ts";
 import type { Images, PullRequest, StoreUsage } from "../../ports/images.ts";
 import type { Registry } from "../../ports/registry.ts";
+import type { Telemetry } from "../../ports/telemetry.ts";
 import {
   type AdminDeps,
   archiveOf,
@@ -27,6 +29,8 @@ const maxAccountFileBytes = 1024 * 1024;
 const accountFiles = ["/etc/passwd", "/etc/group"] as const;
 
 export interface ImagesDeps extends LibraryDeps {
+  /** Missing: nobody counts. */
+  readonly telemetry: Telemetry | undefined;
   readonly registry: Registry;
   readonly archives: ImageArchives;
   readonly policy: ImagePolicy;
@@ -80,28 +84,52 @@ class ImageService implements Images, ImageAdmin {
     const name = canonicalName(reference);
     // Pods of another namespace may be under another rule, and other credentials may see other things.
     const key = JSON.stringify([name, request.namespace, this.#deps.credentialsKey(request.auth)]);
-    const id = await this.#pulls.run(key, signal, async (shared) => {
-      const started = performance.now();
-      const repository = await this.#deps.registry.repository(reference, request.auth);
-      const order: Order = {
-        ask: reference.digest ?? reference.tag,
-        names: [reference],
-        admit: async ({ top, fetched }) => {
-          const digests = [top.digest, fetched.digest];
-          const rules = await this.#deps.policy.rules();
-          await admit(rules, { reference, namespace: request.namespace, repository, digests }, shared);
-        },
-      };
-      const pulled = await this.#library.bring(repository, order, shared);
-      const milliseconds = Math.round(performance.now() - started);
-      this.#deps.log.info({ image: name, id: pulled, milliseconds }, "image pulled");
-      return pulled;
-    });
+    const id = await this.#pulls.run(
+      key,
+      signal,
+      async (shared) => await this.#counted(async () => await this.#bring(reference, request, shared)),
+    );
     const image = this.#index.find(id);
     if (image === undefined) {
       throw new BerthError("pull-failed", `${name}: the image was removed while it was pulled`);
     }
     return image;
+  }
+
+  async #bring(reference: ImageReference, request: PullRequest, shared: AbortSignal): Promise<ImageId> {
+    const started = performance.now();
+    const repository = await this.#deps.registry.repository(reference, request.auth);
+    const order: Order = {
+      ask: reference.digest ?? reference.tag,
+      names: [reference],
+      admit: async ({ top, fetched }) => {
+        const digests = [top.digest, fetched.digest];
+        const rules = await this.#deps.policy.rules();
+        await admit(rules, { reference, namespace: request.namespace, repository, digests }, shared);
+      },
+    };
+    const pulled = await this.#library.bring(repository, order, shared);
+    const milliseconds = Math.round(performance.now() - started);
+    this.#deps.log.info({ image: canonicalName(reference), id: pulled, milliseconds }, "image pulled");
+    return pulled;
+  }
+
+  async #counted(work: () => Promise<ImageId>): Promise<ImageId> {
+    const { telemetry } = this.#deps;
+    if (telemetry === undefined) {
+      return await work();
+    }
+    const started = performance.now();
+    telemetry.pullStarted();
+    let outcome = "ok";
+    try {
+      return await work();
+    } catch (error) {
+      outcome = error instanceof BerthError ? error.code : codeOfErrno(error);
+      throw error;
+    } finally {
+      telemetry.pullEnded(outcome, performance.now() - started);
+    }
   }
 
   find(reference: string): Image | undefined {

@@ -34,6 +34,7 @@ type Deps = Pick<
   | "background"
   | "failpoint"
   | "settings"
+  | "telemetry"
 >;
 
 /** One RunPodSandbox under way. */
@@ -155,6 +156,8 @@ async function make(deps: Deps, work: Work): Promise<void> {
   watchMonitor(deps, pod, monitor);
   steps.mark("record");
   deps.log.debug({ sandbox: id, steps: steps.spent }, "sandbox made");
+  pod.steps = steps.spent;
+  deps.telemetry?.stepsTaken("pod", steps.spent);
 }
 
 /** The durable intent, and what doesn't need it to be found again: its paths follow from the id. */
@@ -248,6 +251,7 @@ async function rollBack(deps: Deps, { pod, undo }: Work, error: unknown): Promis
   const failures = await undo.run();
   for (const failure of failures) {
     deps.log.error({ err: failure.error, sandbox: id, step: failure.what }, "a rollback step failed");
+    deps.telemetry?.rollbackStepFailed("pod");
   }
   if (failures.length === 0) {
     deps.objects.deletePod(pod);

@@ -66,7 +66,7 @@ const socket = join(dir, "s");
 let listener: Listener;
 let client: Client;
 beforeAll(async () => {
-  const deps = { gate: { refusal: undefined }, log: recordingLogger() };
+  const deps = { gate: { refusal: undefined }, log: recordingLogger(), telemetry: undefined };
   listener = await listen(socket, [
     {
       definition: Object.fromEntries(methods.map((name) => [name, methodNamed(name)])),

@@ -4,12 +4,14 @@ import type {
   ServerUnaryCall,
   ServerWritableStream,
 } from "@grpc/grpc-js";
+import { status } from "@grpc/grpc-js";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { Logger } from "../../ports/logger.ts";
+import type { Telemetry } from "../../ports/telemetry.ts";
 import { failureFields, failureLevel } from "./failure-line.ts";
 import type { CallContext, StreamHandler, UnaryHandler } from "./handler.ts";
 import { redact } from "./redact.ts";
-import { toStatus } from "./status.ts";
+import { type Outcome, toStatus } from "./status.ts";
 
 /** Whether calls are served; else why not. */
 export interface Gate {
@@ -20,6 +22,8 @@ export interface Gate {
 export interface WrapDeps {
   readonly gate: Gate;
   readonly log: Logger;
+  /** Missing: nobody counts. */
+  readonly telemetry: Telemetry | undefined;
 }
 
 /** How much a call says about itself: polling calls only at trace. */
@@ -38,6 +42,12 @@ const quiet: ReadonlySet<string> = new Set([
   "listImages",
   "imageStatus",
   "imageFsInfo",
+  "streamPodSandboxes",
+  "streamContainers",
+  "streamContainerStats",
+  "streamPodSandboxStats",
+  "streamPodSandboxMetrics",
+  "streamImages",
 ]);
 
 type AnyCall = Pick<ServerUnaryCall<unknown, unknown>, "on" | "cancelled" | "getDeadline" | "request">;
@@ -115,9 +125,12 @@ async function observe<T>(
     }
     const result = await run(context);
     log[isQuiet ? "trace" : "info"]({ ms: elapsed(started) }, "done");
+    deps.telemetry?.callEnded(name, status.OK, performance.now() - started);
     return result;
   } catch (error) {
-    throw failed(error, log, { started, isQuiet });
+    const outcome = toStatus(error);
+    deps.telemetry?.callEnded(name, outcome.status.code, performance.now() - started);
+    throw failed(error, outcome, log, { started, isQuiet });
   }
 }
 
@@ -132,12 +145,12 @@ interface Failed {
 }
 
 /** Logs the error, our own faults with their causes, and gives back one that the client may see. */
-function failed(error: unknown, log: Logger, { started, isQuiet }: Failed): unknown {
-  const { status, errorId } = toStatus(error);
-  const level = failureLevel(status.code, isQuiet);
-  const fields = { ms: elapsed(started), status: status.code, errorId, ...failureFields(error, level) };
-  log[level](fields, status.details);
-  return errorId === undefined ? error : new BerthError("internal", status.details);
+function failed(error: unknown, outcome: Outcome, log: Logger, { started, isQuiet }: Failed): unknown {
+  const { code, details } = outcome.status;
+  const { errorId } = outcome;
+  const level = failureLevel(code, isQuiet);
+  log[level]({ ms: elapsed(started), status: code, errorId, ...failureFields(error, level) }, details);
+  return errorId === undefined ? error : new BerthError("internal", details);
 }
 
 function elapsed(started: number): number {

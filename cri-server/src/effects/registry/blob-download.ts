@@ -1,5 +1,6 @@
 import type { Logger } from "../../ports/logger.ts";
 import type { BlobSink, Descriptor } from "../../ports/registry.ts";
+import type { DownloadMeter } from "../../ports/telemetry.ts";
 import { type BodyOutcome, writeBody } from "./download.ts";
 import { backoffMs, ContentFailure, isTransient, pause, toBerthError } from "./failure.ts";
 import type { HostClient } from "./host-client.ts";
@@ -33,6 +34,7 @@ export interface BlobDownloadOptions {
   readonly sink: BlobSink;
   readonly stallMs: number;
   readonly ranges: RangePlan;
+  readonly meter: DownloadMeter | undefined;
   readonly log: Logger;
 }
 
@@ -145,6 +147,7 @@ export class BlobDownload {
       { host: client.name, digest: descriptor.digest, position, err: failure },
       "a download goes on after a failure",
     );
+    this.#options.meter?.retried();
     if (another) {
       // Segments fail side by side: only the first of them moves on.
       this.#host = Math.max(this.#host, hosts.indexOf(client) + 1);
@@ -154,7 +157,7 @@ export class BlobDownload {
   }
 
   async #once(client: HostClient, from: number, to: number, signal: AbortSignal): Promise<BodyOutcome> {
-    const { descriptor, sink, stallMs } = this.#options;
+    const { descriptor, sink, stallMs, meter } = this.#options;
     const whole = from === 0 && to === descriptor.size;
     const headers = whole ? {} : { range: `bytes=${from}-${to - 1}` };
     const answer = await client.get(`blobs/${descriptor.digest}`, { headers, signal });
@@ -171,6 +174,8 @@ export class BlobDownload {
       answer.destroy();
       throw new ContentFailure(`${length} bytes are announced instead of ${expected}`);
     }
-    return await writeBody(answer, sink, { position: from, end, skip: partial ? 0 : from }, stallMs);
+    const outcome = await writeBody(answer, sink, { position: from, end, skip: partial ? 0 : from }, stallMs);
+    meter?.received(outcome.position - from);
+    return outcome;
   }
 }

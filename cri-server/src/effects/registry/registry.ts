@@ -5,6 +5,7 @@ import type { ImageReference } from "../../model/image.ts";
 import type { PullAuth } from "../../ports/images.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { Registry, Repository } from "../../ports/registry.ts";
+import type { DownloadMeter } from "../../ports/telemetry.ts";
 import { isAnonymous, TokenCache } from "./auth.ts";
 import { type AskHelper, ownCredentials } from "./auth-file.ts";
 import type { RangePlan } from "./blob-download.ts";
@@ -21,6 +22,8 @@ export interface HttpRegistryOptions {
   readonly askHelper: AskHelper;
   readonly manifestTypes: readonly string[];
   readonly ranges?: RangePlan;
+  /** Missing: nobody counts. */
+  readonly meter?: DownloadMeter | undefined;
   readonly log: Logger;
 }
 
@@ -36,7 +39,7 @@ export class HttpRegistry implements Registry {
 
   async repository(reference: ImageReference, given: PullAuth | undefined): Promise<Repository> {
     const auth = isAnonymous(given) ? await this.#own(reference) : given;
-    const { stallTimeoutSeconds, manifestTypes, ranges, log } = this.#options;
+    const { stallTimeoutSeconds, manifestTypes, ranges, meter, log } = this.#options;
     const { hosts, directory } = await this.#configured(reference.registry);
     const home = new URL(defaultServer(reference.registry)).host;
     const clients = await Promise.all(
@@ -60,6 +63,7 @@ export class HttpRegistry implements Registry {
       hosts: clients,
       manifestTypes,
       stallMs: stallTimeoutSeconds * 1000,
+      meter,
       log,
       ...(ranges === undefined ? {} : { ranges }),
     });

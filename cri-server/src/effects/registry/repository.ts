@@ -3,6 +3,7 @@ import { BerthError } from "../../errors/berth-error.ts";
 import type { Digest } from "../../model/ids.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { BlobSink, Descriptor, FetchedManifest, Repository } from "../../ports/registry.ts";
+import type { DownloadMeter } from "../../ports/telemetry.ts";
 import { BlobDownload, defaultRanges, type RangePlan } from "./blob-download.ts";
 import { backoffMs, ContentFailure, HttpFailure, isTransient, pause, toBerthError } from "./failure.ts";
 import type { HostClient } from "./host-client.ts";
@@ -23,6 +24,7 @@ export interface RepositoryOptions {
   readonly manifestTypes: readonly string[];
   readonly stallMs: number;
   readonly ranges?: RangePlan;
+  readonly meter: DownloadMeter | undefined;
   readonly log: Logger;
 }
 
@@ -75,12 +77,12 @@ export class HttpRepository implements Repository {
   }
 
   async download(descriptor: Descriptor, sink: BlobSink, signal: AbortSignal): Promise<void> {
-    const { name, stallMs, log, ranges = defaultRanges } = this.#options;
+    const { name, stallMs, log, meter, ranges = defaultRanges } = this.#options;
     const hosts = this.#hosts("pull");
     if (hosts.length === 0) {
       throw this.#noHost("pull");
     }
-    await new BlobDownload({ name, hosts, descriptor, sink, stallMs, ranges, log }).run(signal);
+    await new BlobDownload({ name, hosts, descriptor, sink, stallMs, ranges, meter, log }).run(signal);
   }
 
   #hosts(capability: Capability): readonly HostClient[] {
@@ -114,6 +116,9 @@ export class HttpRepository implements Repository {
         signal.throwIfAborted();
         const mine = toBerthError(`${this.#options.name}: ${what}`, host.name, error);
         this.#options.log.debug({ host: host.name, what, err: error }, "a host can't serve");
+        if (n < hosts.length - 1) {
+          this.#options.meter?.retried();
+        }
         // "Not found" of a registry says more than that its mirror can't be reached, and the other way round not.
         last = n > 0 && mine.code === "registry-unavailable" && last.code === "image-not-found" ? last : mine;
       }
@@ -130,6 +135,7 @@ export class HttpRepository implements Repository {
         if (attempt >= attempts || !isTransient(error) || isHopeless(error)) {
           throw error;
         }
+        this.#options.meter?.retried();
         await pause(backoffMs(attempt, error), signal);
       }
     }

@@ -54,6 +54,11 @@ export class Journal {
     this.#removal = removal;
   }
 
+  /** Bytes: up to the end of the last frame, and what lives in them. */
+  get size(): { readonly written: number; readonly live: number } {
+    return { written: this.#end, live: this.#liveBytes };
+  }
+
   /** Reads and rewrites the file. `decode` tells what a payload means; payloads it can't read are left out. */
   async load(decode: (payload: Buffer) => Change | undefined): Promise<JournalContent> {
     const bytes = await readOrEmpty(this.#path);

@@ -41,6 +41,7 @@ export async function openRecords(root: string, log: Logger): Promise<RecordStor
         isEnding(container.status.phase),
       ),
     deleteContainer: (id) => journal.delete(keyOf("container", id)),
+    size: () => journal.size,
     close: () => journal.close(),
   };
 }
