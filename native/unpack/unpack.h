@@ -13,8 +13,8 @@
 #include <sys/types.h>
 #include <time.h>
 
-#define DIGEST_BYTES 32
-#define DIGEST_HEX (2 * DIGEST_BYTES + 1)
+/* SHA-256 in lower-case hexadecimal. */
+#define DIGEST_HEX (2 * 32 + 1)
 /* What the kernel takes as one path (PATH_MAX), its final NUL included. */
 #define PATH_BYTES 4096
 
@@ -26,20 +26,6 @@ void report_to(int fd);
 _Noreturn void fail(const char *stage, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void reply(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void *must_alloc(size_t bytes);
-
-/* ---- sha256.c ---- */
-
-struct sha256 {
-	uint32_t state[8];
-	uint64_t bytes;
-	uint8_t block[64];
-	size_t held;
-};
-
-void sha256_start(struct sha256 *sha);
-void sha256_add(struct sha256 *sha, const void *data, size_t length);
-/* Lower-case hexadecimal. */
-void sha256_finish(struct sha256 *sha, char hex[DIGEST_HEX]);
 
 /* ---- request.c: what the server asks for, and how much of the blob there is by now ---- */
 

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { lstatSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { gzipSync, zstdCompressSync } from "node:zlib";
+import { crc32, deflateRawSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makeOneOfEverything } from "../lib/one-of-everything.ts";
 import { describeTree, type TreeLine } from "../lib/tree.ts";
@@ -126,6 +126,32 @@ describe("a layer's content", () => {
         }
       }
     }
+  });
+
+  it("is read past everything that a gzip header may carry", async () => {
+    const plain = archive("--format=pax");
+    const deflated = deflateRawSync(plain);
+    const trailer = Buffer.alloc(8);
+    trailer.writeUInt32LE(crc32(plain));
+    trailer.writeUInt32LE(plain.length, 4);
+    const header = Buffer.concat([
+      Buffer.from([0x1f, 0x8b, 8, 0x1f, 0, 0, 0, 0, 0, 3]),
+      Buffer.from([5, 0, 1, 2, 3, 4, 5]),
+      Buffer.from("a name\0a comment\0"),
+    ]);
+    const checksum = Buffer.alloc(2);
+    checksum.writeUInt16LE(crc32(header) & 0xffff);
+    const blob = Buffer.concat([header, checksum, deflated, trailer]);
+    const { result } = await fixture.blob(blob);
+    expect(result).toMatchObject({ blob: sha256(blob), diffId: sha256(plain) });
+    // As estargz has it: a member for each file, many of them next to nothing.
+    const members = Array.from({ length: 200 }, (_, n) =>
+      gzipSync(
+        plain.subarray(Math.floor((n * plain.length) / 200), Math.floor(((n + 1) * plain.length) / 200)),
+      ),
+    );
+    const parts = Buffer.concat(members.flatMap((member) => [member, gzipSync("")]));
+    expect((await fixture.blob(parts)).result).toMatchObject({ blob: sha256(parts), diffId: sha256(plain) });
   });
 
   it("can arrive in any portions", async () => {
