@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Digest, ImageId } from "../../model/ids.ts";
 import type {
@@ -80,9 +80,11 @@ export class FileImageStore implements ImageStore {
     ]) {
       await mkdir(directory, { recursive: true, mode: 0o700 });
     }
-    // A container in a user namespace walks down to its layers as nobody in particular: they must be searchable.
-    await mkdir(files.layers, { recursive: true, mode: 0o711 });
-    await mkdir(join(files.layers, "tmp"), { recursive: true, mode: 0o711 });
+    // Set-user-id programs and device nodes of images are none of the machine's other users' business (CVE-2021-41103).
+    for (const directory of [files.layers, join(files.layers, "tmp")]) {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      await chmod(directory, 0o700);
+    }
     this.#bootId = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
     await unpacker.start();
     const images = await readRecords<StoredImage>(files.records, log);

@@ -24,13 +24,15 @@ const idPattern = /^[0-9a-f]{64}$/;
 /** Makes the three top directories, and gives out paths below them. */
 export async function createPodStorage(deps: PodStorageDeps): Promise<PodStorage> {
   const { root, state, netnsDir } = deps;
-  // 0711: a container in a user namespace has to reach its layers and files through these.
-  for (const path of [root, state, join(state, "pods"), join(root, "containers"), netnsDir]) {
+  for (const path of [root, state, join(root, "containers"), netnsDir]) {
     await mkdir(path, { recursive: true, mode: 0o711 });
   }
-  for (const path of [root, state]) {
-    await chmod(path, 0o711);
-  }
+  await mkdir(join(state, "pods"), { recursive: true, mode: 0o700 });
+  // What containers and images bring lies below (set-user-id programs, device nodes): no other user of the machine may get
+  // there (CVE-2021-41103, CVE-2024-25621). Also containers in user namespaces need no way in: all is opened by root.
+  await chmod(root, 0o700);
+  await chmod(state, 0o711);
+  await chmod(join(state, "pods"), 0o700);
   await mkdir(join(root, "exits"), { recursive: true, mode: 0o700 });
   const pod = (id: string): PodPaths => podPaths(deps, id);
   const container = (id: string): ContainerStorage => containerPaths(deps, id);
