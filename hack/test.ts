@@ -67,6 +67,7 @@ const onSecondKernel = [
   "integration/seccomp",
   "integration/serve",
   "integration/statistics",
+  "integration/writable-limit",
 ].map((name) => `test/${name}.test.ts`);
 
 const parts: readonly Part[] = [

@@ -1,9 +1,11 @@
-import { constants } from "node:fs";
+import { constants, existsSync } from "node:fs";
 import { access, readFile, statfs } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Config } from "./config/config.ts";
 import { readHostFacts } from "./effects/kernel/host.ts";
 import { chooseDriver, readCgroupLayout } from "./effects/kernel/open-cgroups.ts";
+import { KernelProjectQuota } from "./effects/kernel/project-quota.ts";
+import { noQuota } from "./effects/store/layer-projects.ts";
 import type { HostFacts } from "./ports/host.ts";
 
 /** One thing that `berthd check` looks at. */
@@ -30,6 +32,7 @@ export async function check(config: Config, print: (line: string) => void): Prom
     await privilegeFinding(),
     ...(await programFindings(config)),
     await rootFinding(config),
+    await quotaFinding(config),
     await networkFinding(config),
     seccompFinding(host),
   ];
@@ -117,16 +120,36 @@ async function programFindings(config: Config): Promise<readonly Finding[]> {
   );
 }
 
-async function rootFinding(config: Config): Promise<Finding> {
+async function rootFinding({ root }: Config): Promise<Finding> {
   const what = "root directory";
-  for (let path = config.root; ; path = join(path, "..")) {
-    if (await canAccess(path, constants.F_OK)) {
-      const unfit = superMagicOverlayUnfit.get((await statfs(path)).type);
-      return unfit === undefined
-        ? { what, verdict: "ok", says: config.root }
-        : { what, verdict: "missing", says: `${config.root}: overlayfs takes no upper layer on ${unfit}` };
-    }
+  const unfit = superMagicOverlayUnfit.get((await statfs(existingParent(root))).type);
+  return unfit === undefined
+    ? { what, verdict: "ok", says: root }
+    : { what, verdict: "missing", says: `${root}: overlayfs takes no upper layer on ${unfit}` };
+}
+
+/** The directory itself, or the nearest above it that is there. */
+function existingParent(path: string): string {
+  let present = path;
+  while (!existsSync(present)) {
+    present = dirname(present);
   }
+  return present;
+}
+
+async function quotaFinding({ root, runtime }: Config): Promise<Finding> {
+  const what = "project quota";
+  const quota = await KernelProjectQuota.open(existingParent(root));
+  await quota.close();
+  if (quota.state.enforces) {
+    return { what, verdict: "ok", says: "writable layers can be limited" };
+  }
+  const isWanted = runtime.writableLayerBytes > 0;
+  return {
+    what,
+    verdict: isWanted ? "missing" : "lacking",
+    says: noQuota("writable layers can't be limited"),
+  };
 }
 
 async function networkFinding(config: Config): Promise<Finding> {

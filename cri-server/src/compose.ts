@@ -22,8 +22,8 @@ import { createMetrics } from "./edge/metrics/listen.ts";
 import { startStreamServer } from "./edge/stream/server.ts";
 import { SpecDirectories } from "./effects/cdi/spec-directories.ts";
 import { createClock } from "./effects/clock.ts";
-import { countedRunner } from "./effects/cni/counted-runner.ts";
 import { openConfDirectory } from "./effects/cni/conf-directory.ts";
+import { countedRunner } from "./effects/cni/counted-runner.ts";
 import { createPluginRunner } from "./effects/cni/plugin-runner.ts";
 import { createResultCache } from "./effects/cni/result-cache.ts";
 import { loadApparmorProfile } from "./effects/kernel/apparmor.ts";
@@ -38,6 +38,7 @@ import { TurnQueue } from "./effects/kernel/turn-queue.ts";
 import { parseExitFile } from "./effects/native/exit-file.ts";
 import { startLauncher } from "./effects/native/launcher.ts";
 import { lockDirectories } from "./effects/store/directory-lock.ts";
+import type { LayerProjects } from "./effects/store/layer-projects.ts";
 import { createLayerUsage } from "./effects/store/layer-usage.ts";
 import { createPodStorage } from "./effects/store/pod-storage.ts";
 import { openRecords } from "./effects/store/records.ts";
@@ -97,7 +98,7 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
       "the default seccomp profile can't be compiled: containers that ask for it will fail",
     );
   });
-  const layers = createLayerUsage(deps.clock, log);
+  const layers = createLayerUsage(deps.clock, log, deps.projects);
   const usage = new KernelUsage(deps.clock, new TurnQueue());
   const listener = await listen(config.socket, [
     runtimeService({ ...deps, config, layers, usage, streams, targets }, wrap),
@@ -110,7 +111,12 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
     close: async () => {
       gate.refusal = "the server is stopping";
       endSweeps();
-      await Promise.all([listener.close(closeGraceMs), streams.close(), admin.close(), metricsServer?.close()]);
+      await Promise.all([
+        listener.close(closeGraceMs),
+        streams.close(),
+        admin.close(),
+        metricsServer?.close(),
+      ]);
       await close(deps);
       await plugin.close();
       unlock();
@@ -141,9 +147,9 @@ async function composeLifecycle(
   config: Config,
   log: Logger,
   { monitors, plugin, telemetry }: Started,
-): Promise<LifecycleDeps & { readonly images: Images & ImageAdmin }> {
+): Promise<LifecycleDeps & { readonly images: Images & ImageAdmin; readonly projects: LayerProjects }> {
   const clock = createClock();
-  const [host, cgroups, store, storage] = await Promise.all([
+  const [host, cgroups, store, { storage, projects }] = await Promise.all([
     readHostFacts(),
     openCgroups({
       defaultParent: config.runtime.defaultCgroupParent,
@@ -157,6 +163,7 @@ async function composeLifecycle(
       netnsDir: config.netnsDir,
       detachMount,
       parseExit: parseExitFile,
+      mustLimit: config.runtime.writableLayerBytes > 0,
       log,
     }),
   ]);
@@ -168,6 +175,7 @@ async function composeLifecycle(
     network: composeNetwork(config, log, { monitors, plugin, telemetry }),
     images: composeImages({ config, host: monitors, clock, log, telemetry }),
     storage,
+    projects,
     events: new Events(() => clock.now()),
     clock,
     log,
@@ -191,7 +199,15 @@ async function composeLifecycle(
     }),
     failpoint: makeFailpoint(process.env.BERTH_FAILPOINTS),
     telemetry,
-    settings: { shmBytes: BigInt(config.runtime.shmBytes), hostname: hostname() },
+    settings: lifecycleSettings(config),
+  };
+}
+
+function lifecycleSettings({ runtime }: Config): LifecycleDeps["settings"] {
+  return {
+    shmBytes: BigInt(runtime.shmBytes),
+    writableLayerBytes: BigInt(runtime.writableLayerBytes),
+    hostname: hostname(),
   };
 }
 
@@ -225,4 +241,5 @@ async function close(deps: LifecycleDeps): Promise<void> {
   }
   await deps.monitors.close();
   await deps.store.close();
+  await deps.storage.close();
 }

@@ -58,6 +58,8 @@ export interface RuntimeConfig {
   readonly seccompProfile: string;
   readonly maxLogLineBytes: number;
   readonly shmBytes: number;
+  /** What a container may write beside its volumes; 0 no limit. */
+  readonly writableLayerBytes: number;
   /** Namespace sets kept ready. */
   readonly poolSize: number;
   /** Default /etc/cdi, /var/run/cdi; a later one wins. */

@@ -4,8 +4,8 @@ import { isAbsolute, join, resolve } from "node:path";
 import { parse } from "smol-toml";
 import { BerthError } from "../errors/berth-error.ts";
 import type { Config } from "./config.ts";
-import type { Option } from "./options.ts";
 import { parseMetricsAddress } from "./metrics-address.ts";
+import type { Option } from "./options.ts";
 import { options } from "./options.ts";
 
 /** Where the file is looked for when --config is not given; there it may be missing. */
@@ -226,6 +226,7 @@ function resolveConfig(given: Given, installDir: string): Config {
       seccompProfile: text("runtime.seccomp_profile", ""),
       maxLogLineBytes: count("runtime.max_log_line_bytes", 16384),
       shmBytes: count("runtime.shm_bytes", 64 * 1024 * 1024),
+      writableLayerBytes: count("runtime.writable_layer_bytes", 0),
       poolSize: count("runtime.pool_size", 4),
       cdiSpecDirs: list("runtime.cdi_spec_dirs", ["/etc/cdi", "/var/run/cdi"]),
     },

@@ -218,6 +218,16 @@ export const options: readonly Option[] = [
   },
   {
     table: "runtime",
+    key: "writable_layer_bytes",
+    flag: "--writable-layer-bytes",
+    type: "count",
+    fallback: "0",
+    minimum: 0,
+    maximum: 1125899906842624,
+    help: "What a container may write to its root file system at most; 0 is no limit. Needs project quota on the file system of `root`.",
+  },
+  {
+    table: "runtime",
     key: "pool_size",
     flag: "--pool-size",
     type: "count",

@@ -45,6 +45,8 @@ export interface LifecycleDeps {
 
 export interface LifecycleSettings {
   readonly shmBytes: bigint;
+  /** What every container may write at most; 0 no limit. */
+  readonly writableLayerBytes: bigint;
   /** The node's own host name, for pods that bring none. */
   readonly hostname: string;
 }

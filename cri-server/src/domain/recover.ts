@@ -287,6 +287,7 @@ async function removeLeftovers(deps: Deps): Promise<void> {
   for (const id of left.containerIds) {
     void deps.background.add(`leftover ${id}`, async () => {
       await deps.monitors.removeTrees([deps.storage.container(id).dir]);
+      await deps.storage.releaseLayer(id);
       await deps.storage.removeExit(id);
     });
   }

@@ -43,8 +43,13 @@ export interface PodStorage {
   ): Promise<void>;
   /** `text` undefined copies the host's file. */
   writeHosts(sandboxId: string, text: string | undefined): Promise<void>;
-  /** Makes upper and work. */
-  makeContainer(containerId: string, owner: Owner): Promise<void>;
+  /**
+   * Makes upper and work. With `limitBytes` above 0 no more than that can be written to them; rejects `unimplemented` where
+   * the file system can't hold to it.
+   */
+  makeContainer(containerId: string, owner: Owner, limitBytes: bigint): Promise<void>;
+  /** Gives back what a container's directory had beyond its files; after these have been removed. */
+  releaseLayer(containerId: string): Promise<void>;
   /** Makes the directory of a log file, if it is missing. */
   makeLogDirectory(logPath: string): Promise<void>;
   /** The durable exit record, or undefined when there is none that can be read. */
@@ -54,4 +59,5 @@ export interface PodStorage {
   unpin(sandboxId: string): Promise<void>;
   /** Finds directories, pins and exit files that belong to none of these. */
   leftovers(sandboxIds: ReadonlySet<string>, containerIds: ReadonlySet<string>): Promise<Leftovers>;
+  close(): Promise<void>;
 }

@@ -19,6 +19,7 @@ import type { PreparedLaunch } from "./plan/prepare.ts";
 import { prepareLaunch } from "./plan/prepare.ts";
 import { leaseOwners, volumeOwner } from "./remove.ts";
 import { nextContainerStatus } from "./transition.ts";
+import { writableLimit } from "./writable-limit.ts";
 
 type Deps = Pick<
   LifecycleDeps,
@@ -226,13 +227,17 @@ async function intend(
   const container = recordOf(deps, work, leases, prepared);
   const entry = deps.objects.addContainer(container, pod);
   undo.push("record", () => deps.store.deleteContainer(id));
-  undo.push("directories", () => deps.monitors.removeTrees([container.layerDir]));
+  undo.push("directories", async () => {
+    await deps.monitors.removeTrees([container.layerDir]);
+    await deps.storage.releaseLayer(id);
+  });
+  const limit = writableLimit(config, pod.sandbox.config.annotations, deps.settings.writableLayerBytes);
   const root = config.security.namespaces.userns?.uidMappings[0]?.hostId ?? 0;
   await settleAll([
     deps.failpoint("container.create.intent").then(() => deps.store.putContainer(container)),
     deps
       .failpoint("container.create.layer")
-      .then(() => deps.storage.makeContainer(id, { uid: root, gid: root })),
+      .then(() => deps.storage.makeContainer(id, { uid: root, gid: root }, limit)),
     container.logPath === "" ? Promise.resolve() : deps.storage.makeLogDirectory(container.logPath),
   ]);
   return entry;

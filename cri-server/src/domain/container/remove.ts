@@ -75,6 +75,7 @@ export async function releaseContainer(
     await deps.cgroups.remove(cgroupPath);
   }
   await deps.monitors.removeTrees([deps.storage.container(id).dir]);
+  await deps.storage.releaseLayer(id);
   await deps.storage.removeExit(id);
   for (const owner of leaseOwners(id, config.mounts)) {
     await deps.images.release(owner);

@@ -1,27 +1,12 @@
 import { BerthError } from "../../errors/berth-error.ts";
-
-const suffixes: Readonly<Record<string, number>> = {
-  "": 1,
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  T: 1e12,
-  P: 1e15,
-  Ki: 2 ** 10,
-  Mi: 2 ** 20,
-  Gi: 2 ** 30,
-  Ti: 2 ** 40,
-  Pi: 2 ** 50,
-};
+import { parseQuantity } from "../../lib/quantity.ts";
 
 /** The range that Kubernetes accepts (pkg/util/bandwidth): 1k to 1P bits a second. */
 const lowest = 1e3;
 const highest = 1e15;
 
 function parseRate(annotation: string, value: string): number {
-  const match = /^([0-9]+(?:\.[0-9]+)?)(?:[eE]([0-9]{1,2})|(|k|[KMGTP]i|[MGTP]))$/.exec(value);
-  const factor = match?.[2] === undefined ? suffixes[match?.[3] ?? ""] : 10 ** Number(match[2]);
-  const rate = Math.ceil(Number(match?.[1]) * (factor ?? Number.NaN));
+  const rate = parseQuantity(value);
   if (!(rate >= lowest && rate <= highest)) {
     throw new BerthError(
       "invalid-argument",

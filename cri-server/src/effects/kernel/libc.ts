@@ -124,3 +124,45 @@ export function bpf(command: number, attributes: Uint8Array, what: string): numb
 export function addressOf(buffer: Uint8Array): bigint {
   return koffi.address(buffer);
 }
+
+const cIoctl = libc.func("int ioctl(int fd, unsigned long request, _Inout_ uint8_t *argument)");
+const cQuotactlFd = libc.func(
+  "long syscall(long number, unsigned int fd, unsigned int command, unsigned int id, _Inout_ uint8_t *argument)",
+);
+/** The same on every architecture. */
+const quotactlFdNumber = 443;
+
+/**
+ * In the thread pool, as these may wait for a disk. errno belongs to a thread that is not ours then: a call that failed is
+ * made again here to learn why, so it has to be one that may be repeated.
+ */
+async function inPool(
+  func: ReturnType<typeof libc.func>,
+  args: readonly unknown[],
+  call: string,
+  subject: string,
+): Promise<number> {
+  const result = await new Promise<number>((resolve, reject) => {
+    func.async(...args, (error: unknown, value: number) => {
+      if (error) reject(error);
+      else resolve(value);
+    });
+  });
+  return result >= 0 ? result : check(func(...args), call, subject);
+}
+
+/** ioctl(2) with a structure. */
+export async function ioctl(fd: number, request: number, argument: Uint8Array, what: string): Promise<void> {
+  await inPool(cIoctl, [fd, request, argument], "ioctl", what);
+}
+
+/** quotactl_fd(2), kernel 5.14. `fd` is anything on the file system. */
+export async function quotactl(
+  fd: number,
+  command: number,
+  id: number,
+  argument: Uint8Array,
+  what: string,
+): Promise<void> {
+  await inPool(cQuotactlFd, [quotactlFdNumber, fd, command, id, argument], "quotactl_fd", what);
+}

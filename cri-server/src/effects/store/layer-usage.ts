@@ -3,15 +3,17 @@ import { join } from "node:path";
 import type { Clock } from "../../ports/clock.ts";
 import type { LayerUsage, LayerUsageSource } from "../../ports/layer-usage.ts";
 import type { Logger } from "../../ports/logger.ts";
+import type { LayerProjects } from "./layer-projects.ts";
 
 /** Figures older than this are counted anew, behind the answer. */
 const freshNs = 10_000_000_000n;
 
 /**
- * Counts writable layers by walking them, one at a time, so that a node full of containers doesn't stall on its disk.
- * The first answer for a layer waits for its count, later ones get the last count.
+ * Where the file system counts each writable layer as a project, its figures are asked for. Elsewhere layers are walked, one
+ * at a time, so that a node full of containers doesn't stall on its disk: the first answer for a layer waits for its count,
+ * later ones get the last count.
  */
-export function createLayerUsage(clock: Clock, log: Logger): LayerUsageSource {
+export function createLayerUsage(clock: Clock, log: Logger, projects: LayerProjects): LayerUsageSource {
   const known = new Map<string, LayerUsage>();
   const counting = new Map<string, Promise<LayerUsage>>();
   let turn: Promise<unknown> = Promise.resolve();
@@ -35,6 +37,11 @@ export function createLayerUsage(clock: Clock, log: Logger): LayerUsageSource {
 
   return {
     async usage(layerDir) {
+      const counted = await projects.usage(layerDir);
+      if (counted !== undefined) {
+        const { bytes: usedBytes, inodes: usedInodes } = counted;
+        return { timestamp: clock.now(), usedBytes, usedInodes, mountpoint: layerDir };
+      }
       const last = known.get(layerDir);
       if (last === undefined) {
         return await count(layerDir);

@@ -1,9 +1,12 @@
 import { chmod, chown, copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { BerthError } from "../../errors/berth-error.ts";
 import { settleAll } from "../../lib/settle-all.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { ExitRecord } from "../../ports/monitor.ts";
-import type { ContainerStorage, Leftovers, PodPaths, PodStorage } from "../../ports/pod-storage.ts";
+import type { ContainerStorage, Leftovers, Owner, PodPaths, PodStorage } from "../../ports/pod-storage.ts";
+import { KernelProjectQuota } from "../kernel/project-quota.ts";
+import { LayerProjects, noQuota } from "./layer-projects.ts";
 
 /** Where things are, and who takes mounts away. */
 export interface PodStorageDeps {
@@ -15,14 +18,22 @@ export interface PodStorageDeps {
   /** Reads the monitor's exit file. */
   readonly parseExit: (text: string) => ExitRecord | undefined;
   readonly log: Logger;
+  /** Whether there will be limits for all: then a file system without quota is an error at once. */
+  readonly mustLimit: boolean;
 }
 
 /** Pins of ours in a directory that other programs use too start with this. */
 const pinPrefix = "berth-";
 const idPattern = /^[0-9a-f]{64}$/;
 
+/** The storage, and the projects of its writable layers for whoever wants to know how large these are. */
+export interface OpenedPodStorage {
+  readonly storage: PodStorage;
+  readonly projects: LayerProjects;
+}
+
 /** Makes the three top directories, and gives out paths below them. */
-export async function createPodStorage(deps: PodStorageDeps): Promise<PodStorage> {
+export async function createPodStorage(deps: PodStorageDeps): Promise<OpenedPodStorage> {
   const { root, state, netnsDir } = deps;
   for (const path of [root, state, join(root, "containers"), netnsDir]) {
     await mkdir(path, { recursive: true, mode: 0o711 });
@@ -34,14 +45,16 @@ export async function createPodStorage(deps: PodStorageDeps): Promise<PodStorage
   await chmod(state, 0o711);
   await chmod(join(state, "pods"), 0o700);
   await mkdir(join(root, "exits"), { recursive: true, mode: 0o700 });
+  const projects = await openProjects(deps);
   const pod = (id: string): PodPaths => podPaths(deps, id);
   const container = (id: string): ContainerStorage => containerPaths(deps, id);
-  return {
+  const storage: PodStorage = {
     pod,
     container,
     makePod: (id, files) => makePod(pod(id), files),
     writeHosts: (id, text) => writeOrCopy(pod(id).hosts, text, "/etc/hosts"),
-    makeContainer: (id, owner) => makeContainer(container(id), owner.uid, owner.gid),
+    makeContainer: (id, owner, limitBytes) => makeContainer(container(id), owner, projects, limitBytes),
+    releaseLayer: (id) => projects.release(container(id).dir),
     makeLogDirectory: async (logPath) => {
       await mkdir(dirname(logPath), { recursive: true, mode: 0o755 });
     },
@@ -49,7 +62,18 @@ export async function createPodStorage(deps: PodStorageDeps): Promise<PodStorage
     removeExit: (id) => rm(container(id).exitFile, { force: true }),
     unpin: (id) => unpin(deps, pod(id)),
     leftovers: (sandboxIds, containerIds) => leftovers(deps, sandboxIds, containerIds),
+    close: () => projects.close(),
   };
+  return { storage, projects };
+}
+
+async function openProjects({ root, mustLimit }: PodStorageDeps): Promise<LayerProjects> {
+  const projects = await LayerProjects.open(await KernelProjectQuota.open(root), join(root, "containers"));
+  if (mustLimit && !projects.canLimit) {
+    await projects.close();
+    throw new BerthError("invalid-argument", noQuota("option runtime.writable_layer_bytes"));
+  }
+  return projects;
 }
 
 function podPaths({ state, netnsDir }: PodStorageDeps, id: string): PodPaths {
@@ -98,8 +122,15 @@ async function writeOrCopy(path: string, text: string | undefined, hostPath: str
   }
 }
 
-async function makeContainer(paths: ContainerStorage, uid: number, gid: number): Promise<void> {
+async function makeContainer(
+  paths: ContainerStorage,
+  { uid, gid }: Owner,
+  projects: LayerProjects,
+  limitBytes: bigint,
+): Promise<void> {
   await mkdir(paths.dir, { mode: 0o711 });
+  // Before anything is in it: what is made in a project's directory belongs to the project.
+  await projects.claim(paths.dir, limitBytes);
   await settleAll([mkdir(paths.upper, { mode: 0o755 }), mkdir(paths.work, { mode: 0o711 })]);
   if (uid !== 0 || gid !== 0) {
     await settleAll([chown(paths.upper, uid, gid), chown(paths.work, uid, gid)]);
