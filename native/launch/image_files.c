@@ -16,6 +16,9 @@
 
 #define LAYER_LIMIT 512
 
+/* /proc/self/fd as it was before an overlay came to lie over /proc. */
+static int own_fds = -1;
+
 static void reply(uint16_t type, struct message *m) __attribute__((noreturn));
 static void reply(uint16_t type, struct message *m)
 {
@@ -45,7 +48,7 @@ static int new_overlay(char *const *layers, uint32_t count)
 			return -1;
 	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return -1;
-	return fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY);
+	return fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV);
 }
 
 /* The same by mount(2), in a mount namespace of this process alone. Its options fit into one page, so the layers are named
@@ -84,22 +87,37 @@ static int open_root(char *const *layers, uint32_t count)
 	return root >= 0 ? root : old_overlay(layers, count);
 }
 
-static void put_file(struct message *m, int root, const char *path, uint32_t limit)
+/* Looked at before it is opened: to open a device is to use it (a watchdog would start, a tape rewind), and a FIFO would hold
+ * us for ever. -1: nothing there that could be read. */
+static int open_regular(int root, const char *path)
 {
 	struct open_how how = {
-		/* O_NONBLOCK, for a FIFO in place of a file would hold us for ever. */
-		.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+		.flags = O_PATH | O_CLOEXEC,
 		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
 	};
+	char self[32];
 	struct stat st;
-	int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
-	if (fd < 0 && errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != ENXIO && errno != EXDEV)
+	int at = (int)syscall(SYS_openat2, root, path, &how, sizeof how), fd;
+	if (at < 0 && errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != EXDEV)
 		refuse(errno, "open", path);
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+	if (at < 0 || fstat(at, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close(at);
+		return -1;
+	}
+	snprintf(self, sizeof self, "%d", at);
+	fd = openat(own_fds, self, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		refuse(errno, "open", path);
+	close(at);
+	return fd;
+}
+
+static void put_file(struct message *m, int root, const char *path, uint32_t limit)
+{
+	int fd = open_regular(root, path);
+	if (fd < 0) {
 		put_u32(m, 0);
 		put_u32(m, 0);
-		if (fd >= 0)
-			close(fd);
 		return;
 	}
 	uint8_t *data = malloc(limit ? limit : 1);
@@ -127,6 +145,7 @@ void read_image_files(struct reader *r)
 		if (path[0] != '/' || !layers[i])
 			refuse(EINVAL, "request", "a layer is not an absolute path");
 	}
+	own_fds = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int root = open_root(layers, count);
 	if (root < 0)
 		refuse(errno, "overlay", layers[0]);

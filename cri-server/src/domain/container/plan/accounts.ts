@@ -1,6 +1,9 @@
 import { BerthError } from "../../../errors/berth-error.ts";
 
-/** Larger passwd or group files are refused, so that an image can't make the server read without end (CVE-2023-25153). */
+/**
+ * So much of a passwd or group file is read at most, so that an image can't make the server read without end
+ * (CVE-2023-25153). One that fills it may have been cut, and what an account is must not depend on a cut: it is refused.
+ */
 export const maxAccountFileBytes = 1 << 20;
 
 export interface Account {
@@ -51,10 +54,10 @@ export function parseId(text: string): number | undefined {
 }
 
 function lines(file: Uint8Array, name: string): readonly string[] {
-  if (file.length > maxAccountFileBytes) {
+  if (file.length >= maxAccountFileBytes) {
     throw new BerthError(
       "invalid-argument",
-      `image: ${name} has ${file.length} bytes, more than the limit of ${maxAccountFileBytes}`,
+      `image: ${name} has ${maxAccountFileBytes} bytes or more: that is over the limit`,
     );
   }
   return Buffer.from(file.buffer, file.byteOffset, file.length).toString("utf8").split("\n");

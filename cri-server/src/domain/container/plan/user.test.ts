@@ -86,7 +86,7 @@ describe("resolveUser", () => {
   });
 
   it("refuses an account file that is too large", () => {
-    const huge = Buffer.alloc(maxAccountFileBytes + 1, "x");
+    const huge = Buffer.alloc(maxAccountFileBytes, "x");
     const request: UserRequest = { supplementalGroups: [], groupsPolicy: "merge" };
     expect(() => resolveUser({ request, imageUser: "", passwd: huge, group })).toThrow("/etc/passwd has");
   });
