@@ -117,7 +117,8 @@ async function observe<T>(
   const isQuiet = quiet.has(name);
   calls += 1;
   const log = deps.log.child({ rpc: name, call: calls });
-  const context: CallContext = { signal: signalOf(call), deadline: Number(call.getDeadline()), log };
+  const { signal, end } = signalOf(call);
+  const context: CallContext = { signal, deadline: Number(call.getDeadline()), log };
   log[isQuiet ? "trace" : "debug"]({ request: lazyRedacted(call.request) }, "request");
   try {
     if (deps.gate.refusal !== undefined) {
@@ -131,6 +132,8 @@ async function observe<T>(
     const outcome = toStatus(error);
     deps.telemetry?.callEnded(name, outcome.status.code, performance.now() - started);
     throw failed(error, outcome, log, { started, isQuiet });
+  } finally {
+    end();
   }
 }
 
@@ -157,10 +160,17 @@ function elapsed(started: number): number {
   return Math.round((performance.now() - started) * 100) / 100;
 }
 
-/** Aborts on cancellation and when the deadline passes; the reason is the error that the call then ends with. */
-function signalOf(call: AnyCall): AbortSignal {
+/**
+ * Aborts on cancellation and when the deadline passes; the reason is the error that the call then ends with. grpc-js says
+ * "cancelled" of every call, of answered ones too: from `end` on nobody is told, and no error is made.
+ */
+function signalOf(call: AnyCall): { readonly signal: AbortSignal; readonly end: () => void } {
   const controller = new AbortController();
+  let isOver = false;
   const abort = (): void => {
+    if (isOver) {
+      return;
+    }
     const deadline = call.getDeadline();
     const isLate = deadline !== Infinity && Number(deadline) <= Date.now();
     controller.abort(
@@ -174,5 +184,8 @@ function signalOf(call: AnyCall): AbortSignal {
   } else {
     call.on("cancelled", abort);
   }
-  return controller.signal;
+  const end = (): void => {
+    isOver = true;
+  };
+  return { signal: controller.signal, end };
 }
