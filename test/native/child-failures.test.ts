@@ -211,6 +211,8 @@ describe.each(versions)("a create that fails, on cgroup v%i", (version) => {
           await readFile(join("/proc", pid, "stat"), "utf8").catch(() => ""),
         ]),
     );
-    expect(names.filter(([comm, state]) => comm === "child-test\n" && !state?.includes(") Z "))).toEqual([]);
+    expect(names.filter(([comm, state]) => comm === "child-driver\n" && !state?.includes(") Z "))).toEqual(
+      [],
+    );
   });
 });

@@ -160,7 +160,7 @@ describe("an image or volume made by an attacker", () => {
     const created = await fixture.plan("true", { namespaces });
     // One that waits for its start has the same user and capabilities as the one that looks.
     const spy = await fixture.plan(
-      "for p in $(grep -l child-test /proc/[0-9]*/comm | cut -d/ -f3); do echo $p; readlink /proc/$p/exe; for f in /proc/$p/fd/*; do readlink $f; done; cat </proc/$p/exe; done",
+      "for p in $(grep -l child-driver /proc/[0-9]*/comm | cut -d/ -f3); do echo $p; readlink /proc/$p/exe; for f in /proc/$p/fd/*; do readlink $f; done; cat </proc/$p/exe; done",
       { namespaces },
     );
     const events = await fixture.drive("--create", created, "--create", spy, "--start", "--wait");
@@ -172,14 +172,14 @@ describe("an image or volume made by an attacker", () => {
 
   it("finds nothing of the runtime among its own files and descriptors", async () => {
     const plan = await fixture.plan(
-      "readlink /proc/1/exe; ls -l /proc/1/fd | grep -v -e pipe -e /dev/null; cat /proc/1/maps | grep -c child-test",
+      "readlink /proc/1/exe; ls -l /proc/1/fd | grep -v -e pipe -e /dev/null; cat /proc/1/maps | grep -c child-driver",
     );
     const end = await fixture.result(plan);
     expect(end.out).toBe("/bin/busybox\ntotal 0\n0\n");
   });
 
   it("is not run by the runtime itself through #!/proc/self/exe", async () => {
-    const program = join(import.meta.dirname, "../../native/build/child-test");
+    const program = join(import.meta.dirname, "../../native/build/child-driver");
     const before = await stat(program);
     const plan = await fixture.plan("sleep 30");
     await mkdir(join(plan.rootfs.upper, "bin"), { recursive: true });

@@ -287,8 +287,8 @@ class TestFixture implements Fixture {
 
 /** Builds the driver when it is older than its sources. */
 export async function makeFixture(version: 1 | 2 = versions[0] ?? 2): Promise<Fixture> {
-  await run("make", ["-s", "-C", native, "child-test"], { timeout: 120_000 });
-  const program = join(native, `build/child-test${sanitizedSuffix}`);
+  await run("make", ["-s", "-C", native, "child-driver"], { timeout: 120_000 });
+  const program = join(native, `build/child-driver${sanitizedSuffix}`);
   const directory = await mkdtemp(join(tmpdir(), "berth-child-"));
   await chmod(directory, 0o711);
   const fixture = new TestFixture(directory, program, version);

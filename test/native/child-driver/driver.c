@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 #include "child/plan.h"
-#include "child/test/driver.h"
+#include "driver.h"
 #include "common/plan_header.h"
 
 struct pod_namespaces pod = {-1, -1, -1, -1, -1};

@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "child/test/driver.h"
+#include "driver.h"
 
 static void write_file(const char *path, const char *text)
 {

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "child/test/driver.h"
+#include "driver.h"
 
 void print_text(const char *name, const char *text, size_t length)
 {
