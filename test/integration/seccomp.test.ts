@@ -83,6 +83,8 @@ describe.skipIf(!runsHere)("the built-in RuntimeDefault, compiled", () => {
     ["socket AF_NFC", x64, 41, [39n], allow],
     ["socket AF_VSOCK", x64, 41, [40n], eperm],
     ["socket AF_XDP", x64, 41, [44n], allow],
+    ["socket AF_ALG with a bit that the kernel cuts off", x64, 41, [(1n << 32n) + 38n], eperm],
+    ["socket AF_VSOCK with a bit that the kernel cuts off", x64, 41, [(1n << 63n) + 40n], eperm],
     ["a thread", x64, 56, [0x3d0f00n], allow],
     ["clone into a new user namespace", x64, 56, [0x1000_0000n], eperm],
     ["clone3, for libc to fall back", x64, 435, [], enosys],
