@@ -1,4 +1,5 @@
 import { AdminClient, AdminFailure } from "./cli/admin-client.ts";
+import { explainHelp, runExplain } from "./cli/explain.ts";
 import { imageHelp, runImage, UsageError } from "./cli/image.ts";
 import { berthVersion } from "./config/version.ts";
 
@@ -11,6 +12,7 @@ Speaks with a running berthd. --socket is its admin.sock, in its state directory
 /run/berth/admin.sock.
 
 ${imageHelp}
+${explainHelp}
 berth version
 berth help
 `;
@@ -25,6 +27,8 @@ async function main(words: readonly string[]): Promise<number> {
   switch (command) {
     case "image":
       return await runImage(new AdminClient(socket), rest);
+    case "explain":
+      return await runExplain(new AdminClient(socket), rest);
     case "version":
     case "--version":
       process.stdout.write(`berth ${berthVersion}\n`);

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Plugin } from "../../cni-plugin/src/resident/handle.ts";
 import { createPlugin } from "../../cni-plugin/src/resident/plugin.ts";
 import { composeImages } from "./compose-images.ts";
+import { serveOperator } from "./compose-operator.ts";
 import type { Config } from "./config/config.ts";
 import { defaultApparmorProfile, defaultApparmorText } from "./domain/container/plan/apparmor-profile.ts";
 import { warmPlans } from "./domain/container/plan/prepare.ts";
@@ -13,7 +14,6 @@ import { createPodNetwork } from "./domain/network/pod-network.ts";
 import { sweepPeriodically } from "./domain/network/sweep.ts";
 import { Objects } from "./domain/objects.ts";
 import { recover } from "./domain/recover.ts";
-import { startAdminServer } from "./edge/admin/listen.ts";
 import { imageService } from "./edge/grpc/image-service.ts";
 import { listen } from "./edge/grpc/listen.ts";
 import { runtimeService } from "./edge/grpc/runtime-service.ts";
@@ -104,19 +104,12 @@ export async function compose(config: Config, log: Logger): Promise<RunningServe
     runtimeService({ ...deps, config, layers, usage, streams, targets }, wrap),
     imageService(deps, wrap),
   ]);
-  const { address } = config.metrics;
-  const metricsServer = address === undefined ? undefined : await metrics?.serve(address, deps, log);
-  const admin = await startAdminServer(join(config.state, "admin.sock"), { images: deps.images, log });
+  const operator = await serveOperator(config, deps, plugin, metrics);
   return {
     close: async () => {
       gate.refusal = "the server is stopping";
       endSweeps();
-      await Promise.all([
-        listener.close(closeGraceMs),
-        streams.close(),
-        admin.close(),
-        metricsServer?.close(),
-      ]);
+      await Promise.all([listener.close(closeGraceMs), streams.close(), operator.close()]);
       await close(deps);
       await plugin.close();
       unlock();

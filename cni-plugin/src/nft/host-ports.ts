@@ -63,7 +63,8 @@ export function hostPortKeys(mappings: readonly PortMapping[]): readonly Pick<El
   });
 }
 
-function describe(element: Pick<Element, "key">): string {
+/** `tcp 8080`, with the address of the host between them when it is for one alone. */
+export function describePort(element: Pick<Element, "key">): string {
   const { key } = element;
   const protocol = key[key.length - 8];
   const name = Object.entries(numbers).find(([, number]) => number === protocol)?.[0] ?? String(protocol);
@@ -132,7 +133,7 @@ export async function claimHostPorts(
       const [, network, container] = other.owner.split(" ");
       throw new CniError(
         codes.hostPortTaken,
-        `host port ${describe(other)} belongs to container ${container ?? "?"} of network ${network ?? "?"}`,
+        `host port ${describePort(other)} belongs to container ${container ?? "?"} of network ${network ?? "?"}`,
       );
     }
   }

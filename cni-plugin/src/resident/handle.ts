@@ -1,4 +1,5 @@
 import type { PluginEnv } from "../spec/env.ts";
+import type { NetworkFacts, OwnedLink, OwnedPort } from "./inspect.ts";
 
 /** What the executable would have printed and returned. */
 export interface PluginOutcome {
@@ -34,6 +35,12 @@ export interface Plugin {
   run(env: PluginEnv, stdin: Buffer, netnsFd?: number): Promise<PluginOutcome>;
   /** Serves the executable's launcher on a Unix socket (mode 0600). A socket that nobody serves any more is replaced. */
   serve(socketPath: string): Promise<PluginServer>;
+  /** Interfaces and routes of a network namespace. Rejects when it can't be entered. */
+  inspect(netnsPath: string): Promise<NetworkFacts>;
+  /** The host ports that lead to a pod, as `tcp 8080 -> 10.1.0.5:80`. */
+  hostPorts(containerId: string): Promise<readonly string[]>;
+  /** Links and host ports on this host, of whichever pod. */
+  owned(): Promise<{ readonly links: readonly OwnedLink[]; readonly hostPorts: readonly OwnedPort[] }>;
   /** Waits for calls under way and for links still to be deleted, then closes all sockets. */
   close(): Promise<void>;
 }

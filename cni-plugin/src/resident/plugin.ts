@@ -11,6 +11,7 @@ import { networkTag } from "../link/names.ts";
 import { UnlinkQueue } from "../link/unlink.ts";
 import { Table } from "../nft/table.ts";
 import type { Plugin, PluginOptions, PluginOutcome, PluginServer } from "./handle.ts";
+import { inspectHostPorts, inspectNamespace, listOwned } from "./inspect.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
 import { Reaper } from "./reaper.ts";
 
@@ -121,6 +122,9 @@ export function createPlugin(options: PluginOptions = {}): Plugin {
       servers.add(server);
       return server;
     },
+    inspect: async (path) => await inspectNamespace(await context(), path),
+    hostPorts: async (containerId) => await inspectHostPorts(await context(), containerId),
+    owned: async () => await listOwned(await context()),
     close: async () => {
       reaper.close();
       for (const server of servers) await server.close();

@@ -79,6 +79,15 @@ export interface CgroupDetails extends CgroupUsage {
   readonly pids: readonly number[];
 }
 
+/** One limit: what was asked for, and what the kernel has. */
+export interface LimitInForce {
+  readonly file: string;
+  readonly wanted: string;
+  /** undefined: there is no such file (any more). */
+  readonly inForce: string | undefined;
+  readonly differs: boolean;
+}
+
 export interface PsiLine {
   readonly total: bigint;
   readonly avg10: number;
@@ -125,6 +134,8 @@ export interface Cgroups {
   view(path: string): CgroupView;
   /** Patch semantics, safe write order, all or nothing: on failure the old values are written back. */
   update(path: string, before: Resources, patch: Resources): Promise<Resources>;
+  /** File by file, what these resources ask for and what the kernel has. */
+  limits(path: string, resources: Resources): readonly LimitInForce[];
   usage(path: string): Promise<CgroupUsage>;
   /** The usage and what metrics need beside it. */
   details(path: string): Promise<CgroupDetails>;

@@ -9,12 +9,26 @@ export interface AttachRequest {
   readonly cgroupPath: string;
 }
 
+/** One ADD, as the cache has it. */
+export interface AttachmentFacts {
+  readonly network: string;
+  readonly ifName: string;
+  /** Types of the plugins, in order. */
+  readonly chain: readonly string[];
+  /** ADD has ended well. */
+  readonly complete: boolean;
+}
+
 /** The pod network, i.e. the CNI chain of the configuration directory. */
 export interface PodNetwork {
   /** ADD through the chain; on failure the chain has been undone by DEL. Rejects with `network-not-ready` without a configuration. */
   attach(request: AttachRequest, signal?: AbortSignal): Promise<NetworkAttachment>;
   /** DEL with the cached configuration. Idempotent; works when the netns ("") or the configuration is gone. */
   detach(sandboxId: string, netnsPath: string): Promise<void>;
+  /** What is kept of a sandbox's attachments. */
+  attachments(sandboxId: string): Promise<readonly AttachmentFacts[]>;
+  /** Sandboxes for which an attachment of ours is kept. */
+  attached(): Promise<readonly string[]>;
   /** From memory: never waits. */
   status(): NetworkStatus;
   /** GC: everything that belongs to none of these sandboxes is freed. Run once after recovery and then periodically. */

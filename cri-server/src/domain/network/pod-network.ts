@@ -4,7 +4,7 @@ import { KeyedMutex } from "../../lib/keyed-mutex.ts";
 import type { NetworkAttachment, NetworkStatus } from "../../model/network.ts";
 import type { AttachmentCache, CachedAttachment, ConfigDirectory, PluginRunner } from "../../ports/cni.ts";
 import type { Logger } from "../../ports/logger.ts";
-import type { AttachRequest, PodNetwork } from "../../ports/network.ts";
+import type { AttachmentFacts, AttachRequest, PodNetwork } from "../../ports/network.ts";
 import {
   addToChain,
   type ChainDeps,
@@ -165,6 +165,21 @@ class Network implements CniNetwork {
         }
       }),
     );
+  }
+
+  async attachments(sandboxId: string): Promise<readonly AttachmentFacts[]> {
+    const found = await this.#deps.cache.find(sandboxId, this.#configuration.current?.list.name ?? "");
+    return found.map(({ networkName, ifName, config, result }) => ({
+      network: networkName,
+      ifName,
+      chain: parseNetworkList(`cached for ${sandboxId}`, config).plugins.map(({ type }) => type),
+      complete: result !== undefined,
+    }));
+  }
+
+  async attached(): Promise<readonly string[]> {
+    const ours = (await this.#deps.cache.list()).filter((cached) => cached.ours);
+    return ours.map(({ containerId }) => containerId);
   }
 
   status(): NetworkStatus {

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { chmod, rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { ExplainDeps } from "../../domain/explain/deps.ts";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { ImageAdmin } from "../../ports/image-admin.ts";
 import type { Images } from "../../ports/images.ts";
@@ -12,6 +13,8 @@ const maxBodyBytes = 1024 * 1024;
 
 export interface AdminDeps {
   readonly images: Images & ImageAdmin;
+  /** What explanations are made from. */
+  readonly operator: ExplainDeps;
   readonly log: Logger;
 }
 
@@ -114,6 +117,6 @@ function report(response: ServerResponse, error: unknown, log: Logger): void {
     response.end(`${JSON.stringify({ error: { code: known.code, message: known.message } })}\n`);
     return;
   }
-  response.writeHead(known.code === "image-not-found" ? 404 : 400, { "content-type": "application/json" });
+  response.writeHead(known.code.endsWith("-not-found") ? 404 : 400, { "content-type": "application/json" });
   response.end(JSON.stringify({ code: known.code, message: known.message }));
 }

@@ -1,3 +1,4 @@
+import { explain } from "../../domain/explain/pod.ts";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { AdminDeps } from "./listen.ts";
 
@@ -23,6 +24,7 @@ export const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
       }
     },
   ],
+  ["/explain", async ({ operator }, call) => await call.send(await explain(operator, text(call, "subject")))],
   ["/images/inspect", async ({ images }, call) => await call.send(await images.inspect(text(call, "image")))],
   [
     "/images/tag",

@@ -4,7 +4,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { CgroupPlan } from "../../model/plan.ts";
 import type { Resources } from "../../model/resources.ts";
-import type { CgroupDetails, CgroupRequest, Cgroups, CgroupUsage, CgroupView } from "../../ports/cgroups.ts";
+import type {
+  CgroupDetails,
+  CgroupRequest,
+  Cgroups,
+  CgroupUsage,
+  CgroupView,
+  LimitInForce,
+} from "../../ports/cgroups.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { detailsV2 } from "./cgroup-details.ts";
 import type { FileWrite } from "./cgroup-files.ts";
@@ -20,6 +27,7 @@ import {
   resolveCgroupParent,
   writeAllOrNone,
 } from "./cgroup-files.ts";
+import { limitsInForce } from "./cgroup-limits.ts";
 import { mergeResources, patchOf } from "./cgroup-patch.ts";
 import { usageV2 } from "./cgroup-usage.ts";
 import { checkUnified, valuesV2 } from "./cgroup-values.ts";
@@ -105,6 +113,11 @@ export class CgroupsV2 implements Cgroups {
     const controllers = controllersIn(directory, "cgroup.controllers");
     await writeAllOrNone(this.#writes(path, patchOf(after, patch), controllers));
     return after;
+  }
+
+  limits(path: string, resources: Resources): readonly LimitInForce[] {
+    const directory = this.#directory(path);
+    return limitsInForce(valuesV2(resources), (_, file) => tryReadKernelFile(`${directory}/${file}`));
   }
 
   usage(path: string): Promise<CgroupUsage> {
