@@ -129,6 +129,22 @@ describe("a registry at its worst", () => {
     expect(fixture.layers()).toEqual([]);
   });
 
+  it("ends when a range is refused for which the others wait", async () => {
+    await using proxy = await FaultyRegistry.start(registryAddress);
+    await using fixture = await ImageFixture.open({
+      stallTimeoutSeconds: 0.3,
+      ranges: { ...ranges, window: 2 * ranges.segment },
+    });
+    const { segment } = ranges;
+    // The second range stalls until the others have come as far as they may.
+    proxy.choose = (_path, range) => {
+      if (range === `bytes=${segment}-${2 * segment - 1}`) return "stall";
+      return range?.endsWith(`-${2 * segment - 1}`) ? "denied" : "none";
+    };
+    await expect(fixture.pull(`${proxy.address}/${large}`)).rejects.toThrow(/blob sha256:.*403/);
+    expect(fixture.images.list()).toEqual([]);
+  });
+
   it("fetches a large blob in ranges side by side, and falls back where there are none", async () => {
     for (const fault of ["none", "no-range"] as const) {
       await using proxy = await FaultyRegistry.start(registryAddress);

@@ -71,6 +71,8 @@ export class BlobDownload {
     let moved = Promise.withResolvers<void>();
     const worker = async (): Promise<void> => {
       while (next < descriptor.size) {
+        // One that has failed never makes room again.
+        both.throwIfAborted();
         const lowest = Math.min(next, ...active);
         if (next - lowest > ranges.window - ranges.segment) {
           await moved.promise;
