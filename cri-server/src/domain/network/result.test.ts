@@ -40,6 +40,15 @@ describe("addressesOf", () => {
     [{ interfaces, ips: [] }, "no address"],
     [{ interfaces: [{ name: "eth0" }], ips: [{ address: "10.1.0.2/16" }] }, "no interface eth0"],
     [{ ips: [{ address: "ten/8" }] }, "ten/8"],
+    [{ ips: [{ address: "fe80::1%eth0/64" }] }, "fe80::1%eth0"],
+    [{ ips: [{ address: "0.0.0.0/0" }] }, "0.0.0.0"],
+    [{ ips: [{ address: "0::0/64" }] }, "0::0"],
+    [{ ips: [{ address: { toString: "10.1.0.2" } }] }, "address"],
+    [{ ips: [null, 7, "10.1.0.2"] }, "no address"],
+    [{ interfaces: { length: 3 }, ips: { 0: { address: "10.1.0.2/16" } } }, "no address"],
+    [{ interfaces, ips: [{ address: "10.1.0.2/16", interface: -1 }] }, "no address"],
+    [{ interfaces, ips: [{ address: "10.1.0.2/16", interface: "2" }] }, "no address"],
+    [{ interfaces: [null, { name: "eth0", sandbox: 7 }], ips: [] }, "no interface eth0"],
   ])("refuses %j", (result, why) => {
     expect(() => addressesOf("n", result, "eth0")).toThrow(why);
   });
@@ -64,5 +73,14 @@ describe("failureOf", () => {
     expect(failureOf(outcome("", "panic: x"), 1000)).toBe("exit code 1: panic: x");
     expect(failureOf(outcome(""), 1000)).toBe("exit code 1 without a word");
     expect(failureOf({ ...outcome(""), timedOut: true }, 1000)).toContain("1 s");
+  });
+
+  it("quotes so much of them as one can read", () => {
+    const long = "x".repeat(100_000);
+    const object = JSON.stringify({ code: 7, msg: long, details: long });
+    for (const said of [outcome(object), outcome(long), outcome("", long)]) {
+      expect(failureOf(said, 1000).length).toBeLessThan(2200);
+    }
+    expect(failureOf(outcome('{"msg":{"a":1},"code":[9]}'), 1000)).toBe("[object Object] (code 9)");
   });
 });

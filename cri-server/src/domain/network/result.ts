@@ -1,13 +1,17 @@
-import { isIP } from "node:net";
+import { BlockList, isIP } from "node:net";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { PluginOutcome } from "../../ports/cni.ts";
 import { isObject, type JsonObject } from "./conflist.ts";
 
+const nobody = new BlockList();
+for (const address of ["0.0.0.0", "::"]) nobody.addAddress(address, isIP(address) === 4 ? "ipv4" : "ipv6");
+
 /** How much of a plugin's own words goes into an error message. */
 const quoted = 1024;
 
-function excerpt(bytes: Buffer): string {
-  return bytes.subarray(0, quoted).toString("utf8").trim();
+function excerpt(words: unknown): string {
+  const text = Buffer.isBuffer(words) ? words.toString("utf8", 0, quoted) : String(words).slice(0, quoted);
+  return text.trim();
 }
 
 /** A plugin's failure as text: its own error object if it printed one (on stdout), else whatever it said. */
@@ -18,8 +22,9 @@ export function failureOf(outcome: PluginOutcome, timeoutMs: number): string {
   try {
     const error: unknown = JSON.parse(outcome.stdout.toString("utf8"));
     if (isObject(error) && (error.msg !== undefined || error.code !== undefined)) {
-      const details = error.details === undefined || error.details === "" ? "" : `: ${String(error.details)}`;
-      return `${String(error.msg ?? "")}${details} (code ${String(error.code)})`;
+      const details =
+        error.details === undefined || error.details === "" ? "" : `: ${excerpt(error.details)}`;
+      return `${excerpt(error.msg ?? "")}${details} (code ${excerpt(error.code)})`;
     }
   } catch (error) {
     // Not an error object. What it printed is shown as it stands, so nothing of the parse error is lost.
@@ -52,13 +57,12 @@ export function parseResult(type: string, stdout: Buffer, cniVersion: string): J
   return { cniVersion, ...value };
 }
 
+/** The address without its prefix length. One that names an interface (fe80::1%eth0) or nobody (::) is no pod's. */
 function bare(type: string, value: unknown): string {
   const text = typeof value === "string" ? (value.split("/")[0] ?? "") : "";
-  if (isIP(text) === 0) {
-    throw new BerthError(
-      "network-failed",
-      `CNI network ${type}: the result has the address ${JSON.stringify(value)}`,
-    );
+  if (isIP(text) === 0 || text.includes("%") || nobody.check(text, isIP(text) === 4 ? "ipv4" : "ipv6")) {
+    const shown = excerpt(JSON.stringify(value));
+    throw new BerthError("network-failed", `CNI network ${type}: the result has the address ${shown}`);
   }
   return text;
 }
