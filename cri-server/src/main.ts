@@ -7,7 +7,7 @@ import { helpText } from "./config/help.ts";
 import { loadConfig, parseCommandLine } from "./config/load.ts";
 import { berthVersion } from "./config/version.ts";
 import { createLogger } from "./effects/log/pino-logger.ts";
-import { notifySystemd } from "./effects/notify.ts";
+import { keepWatchdog, notifySystemd } from "./effects/notify.ts";
 import { BerthError } from "./errors/berth-error.ts";
 
 /** Exit codes: sysexits' EX_USAGE for a command line or file that can't be meant. */
@@ -54,6 +54,7 @@ async function serve(config: Config): Promise<void> {
   process.on("SIGINT", stop);
   process.stdout.write("ready\n");
   notifySystemd("READY=1", log);
+  keepWatchdog(log);
   log.info({ socket: config.socket, version: berthVersion }, "serving");
 }
 

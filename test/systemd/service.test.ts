@@ -28,6 +28,7 @@ describe.skipIf(!existsSync("/run/systemd/system"))("the installed service", () 
     writeFileSync(join(dir, "berth.toml"), `${options.join("")}[cni]\nconf_dir = "${dir}/net.d"\n`);
     const here = text
       .replace(/^ExecStart=.*/m, (line) => `${line.replace("=", `=${dir}`)} --config ${dir}/berth.toml`)
+      .replace(/^WatchdogSec=.*/m, "WatchdogSec=4")
       .replace("[Unit]", "[Unit]\nDefaultDependencies=no");
     mkdirSync(transient, { recursive: true });
     writeFileSync(join(transient, unit), here);
@@ -51,7 +52,7 @@ describe.skipIf(!existsSync("/run/systemd/system"))("the installed service", () 
     expect((await client.runtime.runtimeConfig({})).linux?.cgroupDriver).toBe(CgroupDriver.SYSTEMD);
   });
 
-  it("is restarted under pods that go on", async () => {
+  it("is restarted under pods that go on", { timeout: 120_000 }, async () => {
     const config = {
       metadata: { name: "p", uid: "u", namespace: "n", attempt: 0 },
       linux: {
@@ -69,6 +70,15 @@ describe.skipIf(!existsSync("/run/systemd/system"))("the installed service", () 
       expect(await show("MainPID")).not.toBe(pid);
     }, 30_000);
     await run("systemctl", ["restart", unit]);
+    expect(monitor()).toBe(before);
+    // One that hangs is found by the watchdog.
+    const hanging = await show("MainPID");
+    process.kill(Number(hanging), "SIGSTOP");
+    await eventually(async () => {
+      expect(await show("MainPID")).not.toMatch(new RegExp(`^(0|${hanging})$`));
+      expect(await show("ActiveState")).toBe("active");
+    }, 40_000);
+    expect(await show("Result")).toBe("success");
     expect(monitor()).toBe(before);
     client.close();
     client = new CriClient(join(dir, "berth.sock"));

@@ -12,7 +12,7 @@ const afUnix = 1;
 const sockDgramCloexec = 2 | 0o2000000;
 
 /** Tells systemd (Type=notify) about the server. Node has no datagram sockets on Unix paths. Without NOTIFY_SOCKET nothing happens. */
-export function notifySystemd(state: "READY=1" | "STOPPING=1", log: Logger): void {
+export function notifySystemd(state: "READY=1" | "STOPPING=1" | "WATCHDOG=1", log: Logger): void {
   const path = process.env.NOTIFY_SOCKET;
   if (path === undefined || path === "") {
     return;
@@ -28,4 +28,13 @@ export function notifySystemd(state: "READY=1" | "STOPPING=1", log: Logger): voi
   if (fd >= 0) {
     close(fd);
   }
+}
+
+/** Shows systemd that the event loop turns, twice as often as it asks for (WatchdogSec=, sd_watchdog_enabled(3)). */
+export function keepWatchdog(log: Logger): void {
+  const { WATCHDOG_USEC: microseconds, WATCHDOG_PID: pid } = process.env;
+  if (!(Number(microseconds) > 0) || (pid !== undefined && Number(pid) !== process.pid)) {
+    return;
+  }
+  setInterval(() => notifySystemd("WATCHDOG=1", log), Number(microseconds) / 2000).unref();
 }
