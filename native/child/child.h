@@ -4,7 +4,7 @@
  * loop goes on. They talk over `status`, a SOCK_SEQPACKET socketpair; one packet is one struct child_report (then text).
  *
  *   child                          monitor
- *   CHILD_PID (pid of the init) ->            only if an intermediate made it (userns, time namespace, joined PID namespace;
+ *   CHILD_PID ->                              only if an intermediate made it (userns, time namespace, joined PID namespace;
  *                                             every exec). It comes from the process itself, so always before its READY.
  *                                             The intermediate then ends with status 0 and has to be reaped.
  *   CHILD_READY (+ pty master by SCM_RIGHTS if tty) ->    `text` may hold a warning, else it is empty. Execs send it too.
@@ -30,7 +30,7 @@ enum child_kind { CHILD_PID = 1, CHILD_READY = 2, CHILD_FAILED = 3 };
 
 struct child_report {
 	uint32_t kind;
-	int32_t pid; /* CHILD_PID: in the monitor's PID namespace */
+	int32_t pid; /* of the sender, in the receiver's PID namespace; filled by child_receive */
 	int32_t error; /* errno, 0 when there is none */
 	char stage[32]; /* CHILD_FAILED: NUL-terminated name of the step, e.g. "mount", "user", "exec" */
 	char text[468]; /* CHILD_FAILED: NUL-terminated, for people: names the path or value */
@@ -49,6 +49,9 @@ struct child {
 struct child_stdio {
 	int in, out, err;
 };
+
+/* One packet of `status`: its length, 0 at the end, -1 and errno. A pty master replaces what *terminal held. */
+ssize_t child_receive(int status, int flags, struct child_report *report, int *terminal);
 
 /* Both decode a payload made by effects/native/encode-plan.ts. A malformed one is refused (-EBADMSG), never trusted.
  * On error they return -errno, fill `failed`, and leave nothing behind. device_program is an fd or -1. */

@@ -1,7 +1,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "child/job.h"
 #include "child/sys.h"
@@ -38,7 +37,7 @@ static int nonblocking(int fd)
 /* Only the monitor's ends don't block: O_NONBLOCK belongs to an open file, and the container's ends are other files. */
 static int open_ends(const struct launch_plan *plan, struct ends *ends)
 {
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends->status) < 0 || nonblocking(ends->status[0]) < 0)
+	if (status_pair(ends->status) < 0 || nonblocking(ends->status[0]) < 0)
 		return -1;
 	if (plan->process.tty)
 		return 0;
@@ -57,7 +56,7 @@ static noreturn void become_init(struct job *job, int sibling)
 
 	if (sibling) {
 		process_start(job);
-		report_pid(pid_on_host(job));
+		report_pid();
 	}
 	/* A new session also without a terminal: the monitor's is none of the container's. */
 	if (setsid() < 0)
@@ -73,7 +72,8 @@ static noreturn void become_init(struct job *job, int sibling)
 		terminal_console(job);
 	}
 	rootfs_enter(job);
-	process_finish(job);
+	process_dress(job);
+	process_settle(job);
 	report_ready(job->terminal);
 	shut(&job->terminal);
 	if (read(job->status, &word, 1) != 1)

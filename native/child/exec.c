@@ -1,21 +1,17 @@
 #include <signal.h>
-#include <sys/socket.h>
 
 #include "child/job.h"
 #include "child/sys.h"
 
+/* The container can see this process, and one with CAP_SYS_PTRACE can take it over. By now it has nothing that its container
+ * has not: no descriptor of the host, no other user or capability (but CAP_SYS_ADMIN, where a filter is still to be loaded). */
 static noreturn void become_process(struct job *job)
 {
 	process_start(job);
-	report_pid(pid_on_host(job));
+	report_pid();
 	if (setsid() < 0)
 		fail("process", errno, "setsid");
-	job->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (job->root < 0)
-		fail("rootfs", errno, "open /");
-	if (job->process->tty)
-		terminal_open(job, job->root);
-	process_finish(job);
+	process_settle(job);
 	report_ready(job->terminal);
 	if (job->terminal >= 0)
 		close(job->terminal);
@@ -51,6 +47,12 @@ static noreturn void be_exec_intermediate(struct job *job)
 	if (job->userns)
 		rlimits_raise(job->process);
 	join_container(job);
+	job->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (job->root < 0)
+		fail("rootfs", errno, "open /");
+	if (job->process->tty)
+		terminal_open(job, job->root);
+	process_dress(job);
 	if (clone_sibling(0) == 0)
 		become_process(job);
 	_exit(0);
@@ -99,7 +101,7 @@ int child_exec(const struct pod_namespaces *ns, pid_t init, int init_pidfd, cons
 		report_fill(failed, "plan", -error, "malformed at %s", wrong);
 		return error;
 	}
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, status) < 0) {
+	if (status_pair(status) < 0) {
 		report_fill(failed, "stdio", errno, "socket for an exec in %s", plan.container);
 		return -failed->error;
 	}

@@ -30,9 +30,12 @@ void report_fill(struct child_report *report, const char *stage, int error, cons
 	__attribute__((format(printf, 4, 5)));
 void report_to(int status); /* before any of the following */
 void report_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void report_pid(pid_t pid);
+void report_pid(void);
 void report_ready(int terminal);
 noreturn void fail(const char *stage, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* receive.c: a socketpair, [0] the monitor's, on which the kernel names each sender */
+int status_pair(int ends[2]);
 
 /* path.c: paths under a root that somebody else controls. All give an O_PATH fd, or -1 and errno. */
 enum want { WANT_DIRECTORY, WANT_FILE };
@@ -68,7 +71,8 @@ void terminal_open(struct job *job, int root);
 
 /* process.c, limits.c, command.c: the process itself */
 void process_start(const struct job *job);
-void process_finish(struct job *job);
+void process_dress(struct job *job);
+void process_settle(const struct job *job);
 void stdio_give(struct job *job);
 void oom_score_adjust(struct job *job);
 void rlimits_raise(const struct process_plan *plan);

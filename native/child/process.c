@@ -68,8 +68,6 @@ static void process_stdio(struct job *job)
 		if (dup2(from, i) < 0)
 			fail("stdio", errno, "descriptor %d", i);
 	}
-	if (job->terminal >= 0 && ioctl(0, TIOCSCTTY, 0) < 0)
-		fail("terminal", errno, "make it the controlling terminal");
 }
 
 static void keyring(const struct job *job)
@@ -187,8 +185,8 @@ static void reset_signals(void)
 		fail("signals", errno, "signal mask");
 }
 
-/* Ends with a process that needs nothing more from anybody but the word to go. */
-void process_finish(struct job *job)
+/* All that a process inherits from the one that makes it: an exec is given it before anybody in the container can see it. */
+void process_dress(struct job *job)
 {
 	const struct process_plan *plan = job->process;
 	const int keep[] = {job->status, job->terminal};
@@ -196,7 +194,6 @@ void process_finish(struct job *job)
 
 	keyring(job);
 	labels(job);
-	umask(plan->umask);
 	process_stdio(job);
 	close_all_but(keep, 2);
 	entered = chdir(plan->cwd);
@@ -205,11 +202,22 @@ void process_finish(struct job *job)
 	rlimits_set(plan);
 	capabilities_bound(plan);
 	become_user(plan);
+	/* A change of user makes it what fs.suid_dumpable says. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		fail("process", errno, "prctl");
 	check_cwd(plan, entered);
 	/* Loading a filter without no_new_privs needs CAP_SYS_ADMIN; command_run takes it away last. */
 	capabilities_set(plan, command_needs_admin(plan) ? UINT64_C(1) << CAP_SYS_ADMIN : 0);
 	reset_signals();
-	/* A credential change has cleared it where there was one; the monitor's end must not be the container's. */
+}
+
+/* What each process does for itself. Ends with one that needs nothing more from anybody but the word to go. */
+void process_settle(const struct job *job)
+{
+	umask(job->process->umask);
+	if (job->terminal >= 0 && ioctl(0, TIOCSCTTY, 0) < 0)
+		fail("terminal", errno, "make it the controlling terminal");
+	/* The monitor's end must not be the container's. */
 	if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0)
 		fail("process", errno, "prctl");
 }

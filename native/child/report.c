@@ -66,9 +66,9 @@ static int send_report(const struct child_report *report, int fd)
 	return sendmsg(status_fd, &message, MSG_NOSIGNAL) < 0 ? -1 : 0;
 }
 
-void report_pid(pid_t pid)
+void report_pid(void)
 {
-	struct child_report report = {.kind = CHILD_PID, .pid = pid};
+	struct child_report report = {.kind = CHILD_PID};
 
 	if (send_report(&report, -1) < 0)
 		_exit(1);

@@ -8,26 +8,13 @@
 
 enum said child_said(struct child *child, struct child_report *report, int *terminal)
 {
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-	struct iovec part = {report, sizeof *report};
-	struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
 	if (child->status < 0)
 		return SAID_NOTHING;
-	ssize_t n = recvmsg(child->status, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n = child_receive(child->status, MSG_DONTWAIT, report, terminal);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return SAID_NOTHING;
-	struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int))) {
-		int fd;
-		memcpy(&fd, CMSG_DATA(c), sizeof fd);
-		if (*terminal >= 0)
-			close(*terminal);
-		*terminal = fd;
-	}
 	if (n < (ssize_t)sizeof *report)
 		return SAID_END;
-	report->stage[sizeof report->stage - 1] = 0;
-	report->text[sizeof report->text - 1] = 0;
 	switch (report->kind) {
 	case CHILD_PID:
 		/* The intermediate is a stranger from now on, and is reaped as one. */

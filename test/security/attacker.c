@@ -66,11 +66,41 @@ static void look_at_descriptors(const char *pid)
 	DIR *fds = opendir(path);
 	for (struct dirent *fd; fds != NULL && (fd = readdir(fds)) != NULL;) {
 		snprintf(path, sizeof path, "/proc/%s/fd/%s", pid, fd->d_name);
-		if (fd->d_name[0] != '.' && readlink(path, to, sizeof to) > 0)
-			reached(pid, "a descriptor");
+		ssize_t length = fd->d_name[0] == '.' ? -1 : readlink(path, to, sizeof to - 1);
+		if (length < 0)
+			continue;
+		to[length] = 0;
+		to[strcspn(to, "[")] = 0; /* a pipe's number */
+		reached(pid, to);
 	}
 	if (fds != NULL)
 		closedir(fds);
+}
+
+/* CapPrm of a process, which everybody may read. */
+static unsigned long long permitted(const char *pid)
+{
+	unsigned long long set = 0;
+	char path[64], line[200];
+	FILE *status;
+
+	snprintf(path, sizeof path, "/proc/%s/status", pid);
+	status = fopen(path, "r");
+	while (status != NULL && fgets(line, sizeof line, status) != NULL)
+		sscanf(line, "CapPrm: %llx", &set);
+	if (status != NULL)
+		fclose(status);
+	return set;
+}
+
+static void look_at_capabilities(const char *pid)
+{
+	unsigned long long more = permitted(pid) & ~permitted("self");
+	char text[60];
+
+	snprintf(text, sizeof text, "capabilities %llx", more);
+	if (more != 0)
+		reached(pid, text);
 }
 
 /* A process of ours is on its way into the container: what of it can be reached? */
@@ -84,6 +114,7 @@ static void look(const char *pid)
 	if (!is_ours(pid))
 		return;
 	printf("seen\n");
+	look_at_capabilities(pid);
 	for (unsigned i = 0; i < sizeof links / sizeof *links; i++) {
 		snprintf(path, sizeof path, "/proc/%s/%s", pid, links[i]);
 		if (readlink(path, to, sizeof to) > 0)

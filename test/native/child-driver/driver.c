@@ -47,21 +47,11 @@ static double now_ms(void)
 /* One report, with what came along by SCM_RIGHTS; 0 at the end of file. */
 static int next_report(int status, struct child_report *report, int *fd)
 {
-	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
-	struct iovec part = {.iov_base = report, .iov_len = sizeof *report};
-	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
 	struct pollfd ready = {.fd = status, .events = POLLIN};
-	struct cmsghdr *header;
-	ssize_t length;
+	int ignored = -1;
 
 	poll(&ready, 1, -1);
-	length = recvmsg(status, &message, MSG_CMSG_CLOEXEC);
-	if (length != sizeof *report)
-		return 0;
-	header = CMSG_FIRSTHDR(&message);
-	if (header != NULL && fd != NULL)
-		memcpy(fd, CMSG_DATA(header), sizeof *fd);
-	return 1;
+	return child_receive(status, 0, report, fd != NULL ? fd : &ignored) == sizeof *report;
 }
 
 static int code_of(int status)
