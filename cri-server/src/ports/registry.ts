@@ -16,10 +16,10 @@ export interface FetchedManifest {
   readonly bytes: Buffer;
 }
 
-/** Where a download goes. Parts may come in any order; `have` is the number of bytes that are there from the start on. */
+/** Where a download goes. Parts may come in any order, and are read until `write` resolves; `have` is the number of bytes that are there from the start on. */
 export interface BlobSink {
   readonly have: number;
-  write(chunks: readonly Buffer[], position: number): Promise<void>;
+  write(bytes: Buffer, position: number): Promise<void>;
 }
 
 /** One repository with one set of credentials, over whichever of its hosts answers. */

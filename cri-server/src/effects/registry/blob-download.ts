@@ -5,6 +5,9 @@ import { type BodyOutcome, writeBody } from "./download.ts";
 import { backoffMs, ContentFailure, isTransient, pause, toBerthError } from "./failure.ts";
 import type { HostClient } from "./host-client.ts";
 
+/** From here on a connection of its own costs less than what passes through the HTTP parser. */
+const bulkBytes = 1024 * 1024;
+
 /** Attempts in a row without one byte of progress. */
 const maxAttempts = 5;
 
@@ -162,7 +165,11 @@ export class BlobDownload {
     const { descriptor, sink, stallMs, meter } = this.#options;
     const whole = from === 0 && to === descriptor.size;
     const headers = whole ? {} : { range: `bytes=${from}-${to - 1}` };
-    const answer = await client.get(`blobs/${descriptor.digest}`, { headers, signal });
+    const answer = await client.get(`blobs/${descriptor.digest}`, {
+      headers,
+      bulk: to - from >= bulkBytes,
+      signal,
+    });
     const partial = answer.statusCode === 206;
     const range = answer.headers["content-range"] ?? "none";
     if (partial && !range.startsWith(`bytes ${from}-`)) {

@@ -25,6 +25,8 @@ export interface HostClientOptions {
 export interface Ask {
   readonly method?: "GET" | "HEAD";
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
+  /** See HttpRequest. */
+  readonly bulk?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -106,6 +108,7 @@ export class HostClient {
       const answer = await transport.send(url, tls, {
         method: ask.method ?? "GET",
         headers: { ...ask.headers, ...secrets },
+        bulk: ask.bulk ?? false,
         signal: ask.signal,
         timeoutMs: answerTimeoutMs,
       });

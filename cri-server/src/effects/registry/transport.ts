@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import http, { type IncomingMessage } from "node:http";
 import https from "node:https";
 import { isAbsolute, join } from "node:path";
+import { readDirectly } from "./direct-body.ts";
 import type { RegistryHost } from "./hosts-toml.ts";
 
 export interface HttpRequest {
@@ -11,6 +12,8 @@ export interface HttpRequest {
   readonly signal: AbortSignal;
   /** So long may the other side stay silent before the answer's first byte. */
   readonly timeoutMs: number;
+  /** The body is large: it will be had by takeBody, over a connection of its own. */
+  readonly bulk?: boolean;
 }
 
 /** TLS of one host, its files read. */
@@ -21,22 +24,25 @@ export interface TlsFiles {
   readonly rejectUnauthorized: boolean;
 }
 
+const common = { keepAlive: true, maxSockets: 32, proxyEnv: process.env } as const;
+const bulk = { ...common, keepAlive: false, onread: readDirectly } as const;
+
 /** Connections, kept open between the requests of a pull, through the proxies that the environment names. */
 export class Transport {
-  readonly #plain = new http.Agent({ keepAlive: true, maxSockets: 32, proxyEnv: process.env });
+  readonly #plain = new http.Agent(common);
+  readonly #bulk = new http.Agent(bulk);
   readonly #secure = new Map<string, https.Agent>();
 
-  #agent(tls: TlsFiles): https.Agent {
+  #agent(tls: TlsFiles, isBulk: boolean): https.Agent {
     const key = JSON.stringify([
+      isBulk,
       tls.rejectUnauthorized,
       ...[tls.ca, tls.cert, tls.key].map((files) => files.map((file) => file.toString("base64"))),
     ]);
     let agent = this.#secure.get(key);
     if (agent === undefined) {
       agent = new https.Agent({
-        keepAlive: true,
-        maxSockets: 32,
-        proxyEnv: process.env,
+        ...(isBulk ? bulk : common),
         rejectUnauthorized: tls.rejectUnauthorized,
         ...(tls.ca.length > 0 ? { ca: [...tls.ca] } : {}),
         ...(tls.cert.length > 0 ? { cert: [...tls.cert], key: [...tls.key] } : {}),
@@ -50,6 +56,7 @@ export class Transport {
   async send(url: URL, tls: TlsFiles, request: HttpRequest): Promise<IncomingMessage> {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     const secure = url.protocol === "https:";
+    const isBulk = request.bulk === true;
     const headers: Record<string, string | string[]> = { "user-agent": "berth" };
     for (const [name, value] of Object.entries(request.headers ?? {})) {
       headers[name] = typeof value === "string" ? value : [...value];
@@ -57,7 +64,7 @@ export class Transport {
     const outgoing = (secure ? https : http).request(url, {
       method: request.method ?? "GET",
       headers,
-      agent: secure ? this.#agent(tls) : this.#plain,
+      agent: secure ? this.#agent(tls, isBulk) : isBulk ? this.#bulk : this.#plain,
       signal: request.signal,
     });
     const timer = setTimeout(
@@ -78,6 +85,7 @@ export class Transport {
 
   close(): void {
     this.#plain.destroy();
+    this.#bulk.destroy();
     for (const agent of this.#secure.values()) {
       agent.destroy();
     }

@@ -163,7 +163,7 @@ class ArchiveReader implements OpenArchive, Repository {
     }
     for (let at = sink.have; at < descriptor.size; at += chunkBytes) {
       signal.throwIfAborted();
-      await sink.write([await this.#files.read(name, at, Math.min(chunkBytes, descriptor.size - at))], at);
+      await sink.write(await this.#files.read(name, at, Math.min(chunkBytes, descriptor.size - at)), at);
     }
   }
 

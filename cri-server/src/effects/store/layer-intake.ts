@@ -123,17 +123,15 @@ export class Intake implements LayerIntake {
     return this.#arrived;
   }
 
-  async write(chunks: readonly Buffer[], position: number): Promise<void> {
-    let length = 0;
-    for (const chunk of chunks) {
-      length += chunk.length;
-    }
+  async write(bytes: Buffer, position: number): Promise<void> {
     const { handle } = this.#parts;
-    const { bytesWritten } = await onDisk(async () => await handle.writev(chunks, position));
-    if (bytesWritten !== length) {
-      // A regular file takes less than it was given only when the disk is full; the next write says so.
-      const rest = Buffer.concat(chunks).subarray(bytesWritten);
-      await onDisk(async () => await handle.write(rest, 0, rest.length, position + bytesWritten));
+    const { length } = bytes;
+    // A regular file takes less than it was given only when the disk is full; the next write says so.
+    for (let at = 0; at < length; ) {
+      const { bytesWritten } = await onDisk(
+        async () => await handle.write(bytes, at, length - at, position + at),
+      );
+      at += bytesWritten;
     }
     this.#arrived += length;
     this.#ahead.set(position, position + length);
