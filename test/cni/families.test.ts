@@ -67,6 +67,19 @@ describe("dual stack", () => {
     });
   });
 
+  it("is reached from another machine before it has said anything itself", async () => {
+    await world.addOutside();
+    const added = await world.must({ command: "ADD", id: "a", netns: "a", config: dual() });
+    for (const family of [4, 6] as const) {
+      const address = addressOf(added, family);
+      const url = `http://${family === 6 ? `[${address}]` : address}:9/`;
+      const { stderr } = await world.inPod("outside", "curl", "-gsS", "-m", "2", url);
+      expect(stderr).toContain(`Failed to connect to ${address}`);
+      expect(stderr).not.toContain("timed out");
+    }
+    await world.deleteNetns("outside");
+  });
+
   it.skipIf(!hasNat)("has host ports in both families", async () => {
     const runtimeConfig = { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }] };
     const added = await world.must({ command: "ADD", id: "a", netns: "a", config: dual({ runtimeConfig }) });

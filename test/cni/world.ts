@@ -141,6 +141,19 @@ export class World {
     for (const name of names) await this.run("ip", "netns", "add", name);
   }
 
+  /** A namespace `outside` for another machine: 192.0.2.2 and 2001:db8::2, by way of the host's .1. */
+  async addOutside(): Promise<void> {
+    await this.addNetns("outside");
+    await this.run(
+      "sh",
+      "-ec",
+      `ip link add out0 type veth peer name eth0 netns outside; ip link set out0 up; ip -n outside link set eth0 up
+      ip addr add 192.0.2.1/24 dev out0; ip -n outside addr add 192.0.2.2/24 dev eth0
+      ip addr add 2001:db8::1/64 dev out0 nodad; ip -n outside addr add 2001:db8::2/64 dev eth0 nodad
+      ip -n outside route add default via 192.0.2.1; ip -n outside route add default via 2001:db8::1`,
+    );
+  }
+
   async deleteNetns(...names: readonly string[]): Promise<void> {
     for (const name of names) await this.run("ip", "netns", "delete", name);
   }
@@ -268,8 +281,9 @@ export class World {
     if (code !== 0) return [];
     const { nftables } = JSON.parse(stdout) as { readonly nftables: readonly Json[] };
     return nftables.flatMap((entry) => {
-      const map = entry.map as { readonly elem?: readonly unknown[] } | undefined;
-      return (map?.elem ?? []).map((element) => JSON.stringify(element));
+      const map = entry.map as { readonly name: string; readonly elem?: readonly unknown[] } | undefined;
+      if (map?.name.startsWith("hostports") !== true) return [];
+      return (map.elem ?? []).map((element) => JSON.stringify(element));
     });
   }
 

@@ -1,16 +1,24 @@
 import type { Netns } from "../link/host.ts";
-import { hostLinkName, linkAlias, macOfAddress, macOfName, networkKey } from "../link/names.ts";
+import { hostLinkName, linkAlias, linkLocalOf, macOfAddress, macOfName, networkKey } from "../link/names.ts";
 import type { Link, RouteSpec } from "../link/rtnetlink.ts";
 import { limitBandwidth, shaperName } from "../link/shape.ts";
 import { configurePod, createVeth } from "../link/veth.ts";
 import type { Address, Family, Prefix } from "../spec/address.ts";
-import { formatAddress, formatPrefix, parseAddress, parsePrefix } from "../spec/address.ts";
+import {
+  bitsOf,
+  formatAddress,
+  formatPrefix,
+  networkOf,
+  parseAddress,
+  parsePrefix,
+} from "../spec/address.ts";
 import { CniError, codes } from "../spec/errors.ts";
 import type { Result, ResultRoute } from "../spec/result.ts";
 import type { Assignment } from "./addresses.ts";
 import { assign, gatewaysOf } from "./addresses.ts";
 import type { Context, NetworkReady, Request } from "./context.ts";
 import { inPod } from "./in-pod.ts";
+import { joinNamespace } from "./namespaces.ts";
 import { ensureNetwork } from "./network.ts";
 import { claimPorts } from "./ports.ts";
 import type { Undo } from "./undo.ts";
@@ -58,6 +66,22 @@ function routeSpecs(
   });
 }
 
+/** To the gateway, and by it to the network that the pod's address is of. */
+function gatewayRoutes(assignment: Assignment, index: number): readonly RouteSpec[] {
+  return assignment.addresses.flatMap(({ prefix, gateway }) => {
+    if (gateway === undefined) {
+      const message = `ingressPolicy "same-namespace" needs a gateway for ${formatPrefix(prefix)}`;
+      throw new CniError(codes.invalidConfig, message);
+    }
+    const itself = { address: gateway, length: bitsOf(gateway.family) };
+    const network = { address: networkOf(prefix), length: prefix.length };
+    return [
+      { dst: itself, gateway: undefined, index, options: {} },
+      { dst: network, gateway, index, options: {} },
+    ];
+  });
+}
+
 function podMac(request: Request, assignment: Assignment): string {
   const { config, call } = request;
   const asked = config.runtime.mac ?? config.mac ?? call.args.get("MAC");
@@ -66,22 +90,6 @@ function podMac(request: Request, assignment: Assignment): string {
   return first === undefined
     ? macOfName(`${call.containerId} ${call.ifName}`)
     : macOfAddress(first.prefix.address);
-}
-
-/** fe80:: with the interface's own identifier (RFC 4291, appendix A). */
-function linkLocalOf(mac: string): Address {
-  const bytes = Buffer.from(mac.replaceAll(":", ""), "hex");
-  const id = Buffer.from([
-    (bytes[0] ?? 0) ^ 2,
-    bytes[1] ?? 0,
-    bytes[2] ?? 0,
-    0xff,
-    0xfe,
-    bytes[3] ?? 0,
-    bytes[4] ?? 0,
-    bytes[5] ?? 0,
-  ]);
-  return { family: 6, value: (0xfe80n << 112n) | BigInt(`0x${id.toString("hex")}`) };
 }
 
 function isOccupied(error: unknown): boolean {
@@ -107,8 +115,9 @@ async function attachLink(
     podMac: podMac(request, assignment),
     mtu: config.mtu,
     hairpin: config.hairpinMode,
-    isolated: config.portIsolation || config.ingressPolicy === "isolated",
+    isolated: network.isolatedPorts,
     ipv6: network.ipv6,
+    vlan: config.vlan,
   };
   const remove = (): Promise<unknown> => context.unlink.detach([hostName, shaperName(hostName)]);
   const create = async (bridge: number): Promise<Link> => {
@@ -188,19 +197,25 @@ async function build(context: Context, request: Request, netns: Netns, undo: Und
   const link = await attachLink(context, request, netns, network, assignment, undo, renew);
   const routes = wantedRoutes(request, assignment);
   const addresses = assignment.addresses.map((entry) => entry.prefix);
+  const byGateway = config.ingressPolicy === "same-namespace";
   const configuring = configurePod(context.host, netns, {
     ifName: call.ifName,
     index: link.peer,
     addresses,
-    routes: routeSpecs(routes, assignment, link.peer),
+    routes: [
+      ...(byGateway ? gatewayRoutes(assignment, link.peer) : []),
+      ...routeSpecs(routes, assignment, link.peer),
+    ],
+    byGateway,
     linkLocal: linkLocalOf(podMac(request, assignment)),
     ipv6: network.ipv6,
   });
   const plain = addresses.map((prefix) => prefix.address);
-  // All three only need the link. If one fails, the others still have to end before anything is undone.
+  // All of them only need the link. If one fails, the others still have to end before anything is undone.
   const outcomes = await Promise.allSettled([
     configuring,
     claimPorts(context, request, link.name, plain, undo),
+    joinNamespace(context, request, link.name, plain, undo),
     shape(context, request, link),
   ]);
   for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;

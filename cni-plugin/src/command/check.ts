@@ -3,6 +3,7 @@ import { linkOf } from "../link/host.ts";
 import { hostLinkName, networkKey } from "../link/names.ts";
 import type { Link } from "../link/rtnetlink.ts";
 import { decodeAddress, decodeRoute, dumpAddresses, dumpRoutes, getLinkByName } from "../link/rtnetlink.ts";
+import { missingVlan } from "../link/vlan.ts";
 import { hostPortElements, ownerMark, sameOwner } from "../nft/host-ports.ts";
 import { addressBytes, formatPrefix, networkOf, parsePrefix } from "../spec/address.ts";
 import { CniError, codes } from "../spec/errors.ts";
@@ -34,6 +35,9 @@ async function checkHostSide(context: Context, request: Request): Promise<void> 
   if (link === undefined) throw failed(`${name}, the host's end of ${call.ifName}, is gone`);
   if (link.master !== bridge.index) throw failed(`${name} is not a port of ${config.bridge}`);
   if (!link.up) throw failed(`${name} is down`);
+  const vlan =
+    config.vlan === undefined ? undefined : await missingVlan(context.host, link.index, config.vlan);
+  if (vlan !== undefined) throw failed(`${name} is not in VLAN ${vlan}`);
 }
 
 async function checkPodSide(context: Context, request: Request, netns: Netns, result: Result): Promise<void> {

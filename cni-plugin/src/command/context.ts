@@ -38,6 +38,8 @@ export interface NetworkReady {
   readonly bridgeMac: string;
   readonly bridgeMtu: number;
   readonly ipv6: boolean;
+  /** The bridge passes nothing on between pods' ports. */
+  readonly isolatedPorts: boolean;
   readonly at: number;
 }
 

@@ -2,6 +2,7 @@ import { hostLinkName, networkKey } from "../link/names.ts";
 import { shaperName } from "../link/shape.ts";
 import { releaseAddresses } from "./addresses.ts";
 import type { Context, Request } from "./context.ts";
+import { leaveNamespace } from "./namespaces.ts";
 import { releasePorts } from "./ports.ts";
 
 /**
@@ -16,6 +17,7 @@ export async function del(context: Context, request: Request): Promise<void> {
     const hostLink = hostLinkName(key, call.containerId, call.ifName);
     await Promise.all([
       releasePorts(context, request, hostLink),
+      leaveNamespace(context, request, hostLink),
       context.unlink.detach([hostLink, shaperName(hostLink)]),
     ]);
     await releaseAddresses(context, request);

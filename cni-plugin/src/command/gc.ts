@@ -5,7 +5,7 @@ import type { Attachment } from "../spec/config.ts";
 import { asCniError, CniError, codes } from "../spec/errors.ts";
 import type { BuiltInIpam } from "../spec/ipam-config.ts";
 import type { Context, Request } from "./context.ts";
-import { sweepHostPorts, sweepLeases, sweepShapers } from "./sweep.ts";
+import { sweepElements, sweepLeases, sweepShapers } from "./sweep.ts";
 
 function isValid(valid: readonly Attachment[], containerId: string, ifName: string): boolean {
   return valid.some(
@@ -67,7 +67,7 @@ export async function gc(context: Context, request: Request): Promise<void> {
     }
     await attempt(() => sweepShapers(context));
     await attempt(() => context.unlink.purge());
-    await attempt(() => sweepHostPorts(context));
+    await attempt(() => sweepElements(context));
     if (ipam?.kind === "foreign") await attempt(() => context.delegate(ipam.type, call, env, config));
   } finally {
     await lock.release();

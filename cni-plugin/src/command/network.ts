@@ -1,5 +1,8 @@
-import { ensureBridge, hasIpv6, setSysctl } from "../link/bridge.ts";
-import { networkKey, networkTag } from "../link/names.ts";
+import { errnos } from "../kernel/libc.ts";
+import { ensureBridge, hasIpv6, rulesSeeBridged, setSysctl } from "../link/bridge.ts";
+import { runSteps } from "../link/host.ts";
+import { gatewayDevice, hostLinkName, networkKey, networkTag, parseAlias } from "../link/names.ts";
+import { portStep } from "../link/veth.ts";
 import { acceptForwarding } from "../nft/forward.ts";
 import { isolationChain, masqueradeChain, networkChainNames, sharedChains } from "../nft/ruleset.ts";
 import type { Prefix } from "../spec/address.ts";
@@ -22,14 +25,46 @@ async function ensureTable(context: Context, config: NetConfig, subnets: readonl
   const chains = [
     ...sharedChains,
     ...(config.ipMasq ? [masqueradeChain(key, subnets)] : []),
-    ...(config.ingressPolicy === "open" ? [] : [isolationChain(key, config.ingressPolicy)]),
+    ...(config.ingressPolicy === "open"
+      ? []
+      : [isolationChain(key, gatewayDevice(config), config.ingressPolicy)]),
   ];
   const lock = await context.lockTable();
   try {
-    await context.table.ensure(chains, networkChainNames(key), config.bridge);
+    await context.table.ensure(chains, networkChainNames(key), gatewayDevice(config));
   } finally {
     await lock.release();
   }
+}
+
+/**
+ * Pods that must not meet have ports that the bridge doesn't connect, save where rules see what the bridge passes on: there
+ * they suffice, and with such ports services and host ports of pods on the same bridge would be cut off.
+ */
+async function wantsIsolatedPorts({ portIsolation, ingressPolicy }: NetConfig): Promise<boolean> {
+  if (portIsolation) return true;
+  const meet = ingressPolicy === "open" || ingressPolicy === "same-bridge";
+  return !meet && !(await rulesSeeBridged());
+}
+
+/** For networks whose pods must not meet: follows what other programs have made of br_netfilter since ADD. */
+async function healPorts(context: Context, config: NetConfig): Promise<void> {
+  if (config.ingressPolicy !== "isolated" && config.ingressPolicy !== "same-namespace") return;
+  const isolated = await wantsIsolatedPorts(config);
+  const key = networkKey(config);
+  const wrong = (await context.host.listLinks()).filter((link) => {
+    const owner = parseAlias(link.alias);
+    return (
+      link.isolated !== isolated &&
+      owner?.network === key.name &&
+      link.name === hostLinkName(key, owner.containerId, owner.ifName)
+    );
+  });
+  if (wrong.length === 0) return;
+  await runSteps(
+    context.host.route,
+    wrong.map(({ name }) => ({ ...portStep(name, { isolated }), ignore: errnos.ENODEV })),
+  );
 }
 
 async function prepare(
@@ -39,27 +74,31 @@ async function prepare(
   subnets: readonly Prefix[],
 ): Promise<NetworkReady> {
   context.watch(config);
+  const device = gatewayDevice(config);
   const [bridge] = await Promise.all([
     ensureBridge(context.host, {
       name: config.bridge,
       mtu: config.mtu,
       promisc: config.promiscMode,
+      vlan: config.vlan,
+      device,
       gateways: config.isGateway ? gateways : [],
       forceAddress: config.forceAddress,
     }),
     ensureTable(context, config, subnets),
   ]);
   if (config.forwardAccept && config.isGateway)
-    await acceptForwarding(context.host, config.bridge, () => context.lockTable());
+    await acceptForwarding(context.host, device, () => context.lockTable());
   // A host port on 127.0.0.1 leaves by the bridge with that source, until the return path replaces it.
   if ((config.runtime.portMappings?.length ?? 0) > 0) {
-    await setSysctl(`ipv4/conf/${config.bridge}/route_localnet`, "1");
+    await setSysctl(`ipv4/conf/${device}/route_localnet`, "1");
   }
   return {
     bridge: bridge.index,
     bridgeMac: bridge.mac,
     bridgeMtu: bridge.mtu,
     ipv6: await hasIpv6(),
+    isolatedPorts: await wantsIsolatedPorts(config),
     at: performance.now(),
   };
 }
@@ -71,6 +110,7 @@ export async function healRules(context: Context, config: NetConfig): Promise<vo
   if (gateways === undefined || !needsTable(config)) return;
   if ((await context.host.findLink(config.bridge)) === undefined) return;
   await ensureTable(context, config, gateways.map(subnetOf));
+  await healPorts(context, config);
 }
 
 function subnetOf(gateway: Prefix): Prefix {
@@ -92,9 +132,11 @@ export async function ensureNetwork(
     (config.runtime.portMappings?.length ?? 0) > 0,
     config.promiscMode,
     config.ingressPolicy,
+    config.portIsolation,
     config.forwardAccept,
     config.forceAddress,
     config.mtu,
+    JSON.stringify(config.vlan),
   ].join(" ");
   const known = context.networks.get(key);
   if (known !== undefined) {

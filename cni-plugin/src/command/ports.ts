@@ -5,7 +5,7 @@ import type { Address } from "../spec/address.ts";
 import type { Context, Request } from "./context.ts";
 import type { Undo } from "./undo.ts";
 
-function ownerOf(request: Request, hostLink: string): PortOwner {
+export function ownerOf(request: Request, hostLink: string): PortOwner {
   const { containerId, ifName } = request.call;
   return { hostLink, network: request.config.name, containerId, ifName };
 }

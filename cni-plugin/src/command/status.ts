@@ -12,6 +12,10 @@ export async function status(context: Context, request: Request): Promise<void> 
       `${config.bridge} exists and is a ${bridge.kind || "device"}, not a bridge`,
     );
   }
+  if (bridge !== undefined && config.vlan !== undefined && bridge.vlanFiltering === undefined) {
+    const message = "vlan and vlanTrunk need a kernel with CONFIG_BRIDGE_VLAN_FILTERING";
+    throw new CniError(codes.notAvailable, message);
+  }
   if (ipam?.kind === "foreign") await context.delegate(ipam.type, call, env, config);
   if (ipam?.kind !== "built-in") return;
   const pool = await context.pool(ipam.dataDir, config.name);

@@ -3,8 +3,10 @@ import type { Lease } from "../ipam/lease-store.ts";
 import type { Pool } from "../ipam/pool.ts";
 import { linkOfShaper } from "../link/shape.ts";
 import { linkOfOwner } from "../nft/host-ports.ts";
+import { podSets } from "../nft/ruleset.ts";
 import { formatAddress } from "../spec/address.ts";
 import type { Context } from "./context.ts";
+import { sweepNamespaces } from "./namespaces.ts";
 
 /** Why a lease means nothing any more; undefined while it may. */
 async function deathOf(
@@ -51,14 +53,15 @@ export async function sweepLeases(
   return freed;
 }
 
-/** Frees host ports whose pod's link is gone. A link exists before its ports and ends after them. */
-export async function sweepHostPorts(context: Context): Promise<number> {
+/** Frees host ports and places in namespaces whose pod's link is gone. A link exists before its ports and ends after them. */
+export async function sweepElements(context: Context): Promise<number> {
   const lock = await context.lockTable();
   try {
-    const elements = await context.table.list();
+    const elements = await context.table.list(podSets);
     const links = new Set((await context.host.listLinks()).map((link) => link.name));
     const dead = elements.filter(({ owner }) => linkOfOwner(owner) !== "-" && !links.has(linkOfOwner(owner)));
     await context.table.remove(dead);
+    await sweepNamespaces(context);
     await context.table.sweepDevices(links);
     return dead.length;
   } finally {

@@ -13,6 +13,17 @@ export function networkKey(config: NetConfig): NetworkKey {
   return { name: config.name, bridge: config.bridge };
 }
 
+/**
+ * The device with the gateways' addresses, by which packets come from pods and go to them: the bridge, or its device in
+ * the pods' VLAN, named as the reference plugin names it.
+ */
+export function gatewayDevice(config: Pick<NetConfig, "bridge" | "vlan" | "isGateway">): string {
+  const { bridge, vlan, isGateway } = config;
+  if (!isGateway || vlan?.access === undefined) return bridge;
+  const name = `${bridge}.${vlan.access}`;
+  return Buffer.byteLength(name) <= 15 ? name : `vlan${hashText("vlan", name).slice(0, 11)}`;
+}
+
 /** Eight hexadecimal digits for names that must differ between networks. */
 export function networkTag(key: NetworkKey): string {
   return hashText("network", key.name, key.bridge).slice(0, 8);
@@ -52,4 +63,20 @@ export function macOfAddress(address: Address): string {
 /** A locally administered address out of any name. */
 export function macOfName(name: string): string {
   return `0a:58:${colons(hashText("mac", name).slice(0, 8))}`;
+}
+
+/** fe80:: with the interface's own identifier (RFC 4291, appendix A). */
+export function linkLocalOf(mac: string): Address {
+  const bytes = Buffer.from(mac.replaceAll(":", ""), "hex");
+  const id = Buffer.from([
+    (bytes[0] ?? 0) ^ 2,
+    bytes[1] ?? 0,
+    bytes[2] ?? 0,
+    0xff,
+    0xfe,
+    bytes[3] ?? 0,
+    bytes[4] ?? 0,
+    bytes[5] ?? 0,
+  ]);
+  return { family: 6, value: (0xfe80n << 112n) | BigInt(`0x${id.toString("hex")}`) };
 }

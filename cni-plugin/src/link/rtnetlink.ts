@@ -37,6 +37,8 @@ export const ifla = {
   portMode: 4,
   portIsolated: 33,
   inet6GenMode: 8,
+  bridgeVlanFiltering: 7,
+  bridgeDefaultPvid: 39,
 } as const;
 
 /** Links of this group wait for their end, and count for nothing any more. The number spells "bert". */
@@ -48,6 +50,7 @@ export const IFF_UP = 1;
 export const IFF_PROMISC = 0x100;
 const GEN_MODE_NONE = 1;
 const IFA_F_NODAD = 0x02;
+const IFA_F_NOPREFIXROUTE = 0x200;
 const RT_TABLE_MAIN = 254;
 const RTPROT_BOOT = 3;
 const RT_SCOPE_LINK = 253;
@@ -106,18 +109,28 @@ export interface Link {
   readonly group: number;
   readonly hairpin: boolean;
   readonly isolated: boolean;
+  /** Of a bridge: whether it looks at VLANs; undefined where the kernel's bridges can't. */
+  readonly vlanFiltering: boolean | undefined;
 }
 
 function colons(bytes: Buffer | undefined): string {
   return bytes === undefined ? "" : (bytes.toString("hex").match(/../g) ?? []).join(":");
 }
 
+/** Every kernel says whether a bridge looks at VLANs; only one that can says into which it puts new ports. */
+function vlanFilteringOf(bridge: ReadonlyMap<number, Buffer>): boolean | undefined {
+  if (!bridge.has(ifla.bridgeDefaultPvid)) return undefined;
+  return bridge.get(ifla.bridgeVlanFiltering)?.[0] === 1;
+}
+
 export function decodeLink(header: Header): Link {
   const attributes = decodeAttributes(header.body, 16);
   const info = decodeAttributes(attributes.get(ifla.linkInfo) ?? Buffer.alloc(0));
   const port = decodeAttributes(info.get(ifla.infoSlaveData) ?? Buffer.alloc(0));
+  const data = decodeAttributes(info.get(ifla.infoData) ?? Buffer.alloc(0));
   const number = (key: number): number => attributes.get(key)?.readUInt32LE() ?? 0;
   const bits = header.body.readUInt32LE(8);
+  const kind = attributeText(info.get(ifla.infoKind)) ?? "";
   return {
     index: header.body.readInt32LE(4),
     name: attributeText(attributes.get(ifla.ifname)) ?? "",
@@ -127,11 +140,12 @@ export function decodeLink(header: Header): Link {
     promisc: (bits & IFF_PROMISC) !== 0,
     master: number(ifla.master),
     peer: number(ifla.link),
-    kind: attributeText(info.get(ifla.infoKind)) ?? "",
+    kind,
     alias: attributeText(attributes.get(ifla.alias)) ?? "",
     group: number(ifla.group),
     hairpin: (port.get(ifla.portMode)?.[0] ?? 0) !== 0,
     isolated: (port.get(ifla.portIsolated)?.[0] ?? 0) !== 0,
+    vlanFiltering: kind === "bridge" ? vlanFilteringOf(data) : undefined,
   };
 }
 
@@ -143,13 +157,16 @@ function ifAddr(prefix: Prefix, index: number): Buffer {
   return bytes;
 }
 
-/** RTM_NEWADDR; in IPv6 without duplicate detection, as the addresses are given out by us. */
-export function newAddress(index: number, prefix: Prefix, extraFlags: number): Message {
+/**
+ * RTM_NEWADDR; in IPv6 without duplicate detection, as the addresses are given out by us.
+ * @param lonely: without a route to the address's network.
+ */
+export function newAddress(index: number, prefix: Prefix, extraFlags: number, lonely = false): Message {
   const { address, length } = prefix;
   const bytes = addressBytes(address);
   const parts = [ifAddr(prefix, index), attr(2, bytes), attr(1, bytes)];
-  if (address.family === 6) parts.push(u32(8, IFA_F_NODAD));
-  else if (length < 31) {
+  parts.push(u32(8, (address.family === 6 ? IFA_F_NODAD : 0) | (lonely ? IFA_F_NOPREFIXROUTE : 0)));
+  if (address.family === 4 && length < 31) {
     const broadcast = networkOf(prefix).value + (1n << BigInt(bitsOf(4) - length)) - 1n;
     parts.push(attr(4, addressBytes({ family: 4, value: broadcast })));
   }

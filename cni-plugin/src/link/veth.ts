@@ -3,6 +3,7 @@ import { errnos } from "../kernel/libc.ts";
 import type { Address, Prefix } from "../spec/address.ts";
 import { formatAddress, formatPrefix } from "../spec/address.ts";
 import { CniError, codes } from "../spec/errors.ts";
+import type { VlanConfig } from "../spec/vlan.ts";
 import type { Channel } from "./channel.ts";
 import { refusal } from "./channel.ts";
 import type { Host, Netns, Step } from "./host.ts";
@@ -21,6 +22,7 @@ import {
   rtm,
   setLink,
 } from "./rtnetlink.ts";
+import { portVlanSteps } from "./vlan.ts";
 import { attr, flags, nested, text, u8, u32 } from "./wire.ts";
 
 export interface VethSpec {
@@ -33,6 +35,7 @@ export interface VethSpec {
   readonly hairpin: boolean;
   readonly isolated: boolean;
   readonly ipv6: boolean;
+  readonly vlan: VlanConfig | undefined;
 }
 
 function creation(spec: VethSpec, netns: Netns): Step {
@@ -59,37 +62,42 @@ function creation(spec: VethSpec, netns: Netns): Step {
   };
 }
 
-/** Port settings come before IFF_UP, so that no packet passes under other rules. */
-function hostSteps(spec: VethSpec, netns: Netns): readonly Step[] {
-  const port = [
-    ...(spec.hairpin ? [u8(ifla.portMode, 1)] : []),
-    ...(spec.isolated ? [u8(ifla.portIsolated, 1)] : []),
+/** Sets what is given of a bridge port. */
+export function portStep(
+  name: string,
+  port: { readonly hairpin?: boolean; readonly isolated?: boolean },
+): Step {
+  const { hairpin, isolated } = port;
+  const data = [
+    ...(hairpin === undefined ? [] : [u8(ifla.portMode, Number(hairpin))]),
+    ...(isolated === undefined ? [] : [u8(ifla.portIsolated, Number(isolated))]),
   ];
   const slave = nested(
     ifla.linkInfo,
     text(ifla.infoSlaveKind, "bridge"),
-    nested(ifla.infoSlaveData, ...port),
+    nested(ifla.infoSlaveData, ...data),
   );
+  const body = Buffer.concat([ifInfo(0), text(ifla.ifname, name), slave]);
+  return { action: `configure port ${name}`, message: { type: rtm.newLink, flags: 0, body } };
+}
+
+/** Port settings come before IFF_UP, so that no packet passes under other rules. */
+function hostSteps(spec: VethSpec, netns: Netns): readonly Step[] {
+  const port = { ...(spec.hairpin ? { hairpin: true } : {}), ...(spec.isolated ? { isolated: true } : {}) };
   const attributes = [text(ifla.alias, spec.alias), ...(spec.ipv6 ? [noGeneratedAddress()] : [])];
   const action = `configure ${spec.hostName}`;
   return [
     creation(spec, netns),
     { action, message: setLink(spec.hostName, {}, ...attributes) },
-    ...(port.length === 0
-      ? []
-      : [
-          {
-            action,
-            message: {
-              type: rtm.newLink,
-              flags: 0,
-              body: Buffer.concat([ifInfo(0), text(ifla.ifname, spec.hostName), slave]),
-            },
-          },
-        ]),
-    { action: `set ${spec.hostName} up`, message: setLink(spec.hostName, { set: IFF_UP }) },
+    ...(Object.keys(port).length === 0 ? [] : [portStep(spec.hostName, port)]),
+    // VLANs need the port's number, which its first messages only ask for.
+    ...(spec.vlan === undefined ? [upStep(spec)] : []),
     { action: `find ${spec.hostName}`, message: getLinkByName(spec.hostName) },
   ];
+}
+
+function upStep({ hostName }: VethSpec): Step {
+  return { action: `set ${hostName} up`, message: setLink(hostName, { set: IFF_UP }) };
 }
 
 /** Creates the pair, the pod's end directly in its namespace under its final name. All of it in one message to the kernel. */
@@ -113,6 +121,9 @@ export async function createVeth(host: Host, spec: VethSpec, netns: Netns): Prom
   }
   const link = linkOf(replies.at(-1));
   if (link === undefined) throw new CniError(codes.internal, `${spec.hostName} vanished while it was made`);
+  if (spec.vlan !== undefined) {
+    await runSteps(host.route, [...portVlanSteps(spec.hostName, link.index, spec.vlan), upStep(spec)]);
+  }
   return link;
 }
 
@@ -123,6 +134,8 @@ export interface PodSpec {
   readonly routes: readonly RouteSpec[];
   readonly linkLocal: Address | undefined;
   readonly ipv6: boolean;
+  /** Everything goes by the gateway, even to pods beside this one, and stays so whatever a router advises. */
+  readonly byGateway: boolean;
 }
 
 /**
@@ -133,8 +146,13 @@ export interface PodSpec {
 function podSysctls(spec: PodSpec): void {
   const has = (family: 4 | 6): boolean => spec.addresses.some((prefix) => prefix.address.family === family);
   if (has(4)) writeFileSync(`/proc/sys/net/ipv4/conf/${spec.ifName}/arp_notify`, "1");
+  const ignoreRedirects = (folder: string): void =>
+    spec.byGateway ? writeFileSync(`/proc/sys/net/${folder}/accept_redirects`, "0") : undefined;
+  // IPv4 follows a redirect when either of the two says so.
+  for (const name of ["all", spec.ifName]) ignoreRedirects(`ipv4/conf/${name}`);
   const base = `/proc/sys/net/ipv6/conf/${spec.ifName}`;
   if (!existsSync(base)) return;
+  ignoreRedirects(`ipv6/conf/${spec.ifName}`);
   if (has(6)) {
     writeFileSync(`${base}/accept_ra`, "0");
     writeFileSync(`${base}/ndisc_notify`, "1");
@@ -153,7 +171,7 @@ function podSteps(spec: PodSpec): readonly Step[] {
       : []),
     ...[...spec.addresses, ...(six ? local : [])].map((prefix) => ({
       action: `add ${formatPrefix(prefix)} to ${spec.ifName}`,
-      message: newAddress(spec.index, prefix, flags.excl),
+      message: newAddress(spec.index, prefix, flags.excl, spec.byGateway && prefix !== local[0]),
     })),
     { action: `set ${spec.ifName} up`, message: setLink(spec.index, { set: IFF_UP }) },
     ...spec.routes.map((route) => ({

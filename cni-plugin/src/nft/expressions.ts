@@ -15,7 +15,7 @@ type Verdict = keyof typeof verdicts;
 const operators = { equal: 0, differs: 1 } as const;
 type Operator = keyof typeof operators;
 
-const metaKeys = { mark: 3, iifname: 6, oifname: 7, nfproto: 15, l4proto: 16 } as const;
+const metaKeys = { priority: 2, mark: 3, iifname: 6, oifname: 7, nfproto: 15, l4proto: 16 } as const;
 const IPS_DST_NAT = 0x20;
 const CT_STATE_NEW = 8;
 const FIB_ADDRTYPE = 3;
@@ -164,6 +164,16 @@ export function markPacket(bit: number): readonly Buffer[] {
     ),
     expression("meta", be32(2, metaKeys.mark), be32(3, register)),
   ];
+}
+
+/** Puts what is in the first register into the packet's priority. */
+export function setPriority(): Buffer {
+  return expression("meta", be32(2, metaKeys.priority), be32(3, firstRegister));
+}
+
+/** The priority of a packet that nobody has given one. */
+export function noPriority(): readonly Buffer[] {
+  return [expression("immediate", be32(1, firstRegister), data(2, native32(0))), setPriority()];
 }
 
 export function marked(bit: number): readonly Buffer[] {

@@ -133,27 +133,29 @@ export function newRule(chain: string, expressions: readonly Buffer[]): Message 
   );
 }
 
-export interface MapSpec {
+export interface SetSpec {
   readonly name: string;
   readonly keyType: number;
   readonly keyLength: number;
+}
+
+export interface MapSpec extends SetSpec {
   readonly dataType: number;
   readonly dataLength: number;
 }
 
 const NFT_SET_MAP = 8;
 
-export function newMap(map: MapSpec, id: number): Message {
+export function newSet(spec: SetSpec | MapSpec, id: number): Message {
   return message(
     "newSet",
     flags.create,
     text(1, tableName),
-    text(2, map.name),
-    be32(3, NFT_SET_MAP),
-    be32(4, map.keyType),
-    be32(5, map.keyLength),
-    be32(6, map.dataType),
-    be32(7, map.dataLength),
+    text(2, spec.name),
+    be32(3, "dataType" in spec ? NFT_SET_MAP : 0),
+    be32(4, spec.keyType),
+    be32(5, spec.keyLength),
+    ...("dataType" in spec ? [be32(6, spec.dataType), be32(7, spec.dataLength)] : []),
     be32(10, id),
   );
 }
@@ -162,16 +164,7 @@ export function newMap(map: MapSpec, id: number): Message {
 export const deviceSet = "devices";
 
 export function newDeviceSet(id: number): Message {
-  return message(
-    "newSet",
-    flags.create,
-    text(1, tableName),
-    text(2, deviceSet),
-    be32(3, 0),
-    be32(4, 41),
-    be32(5, 16),
-    be32(10, id),
-  );
+  return newSet({ name: deviceSet, keyType: 41, keyLength: 16 }, id);
 }
 
 export function deviceKey(name: string): Buffer {
@@ -188,6 +181,7 @@ export function newDevice(name: string): Message {
 export interface Element {
   readonly map: string;
   readonly key: Buffer;
+  /** Empty in a set. */
   readonly value: Buffer;
   readonly owner: string;
 }
@@ -202,7 +196,8 @@ function keyAttribute(key: Buffer): Buffer {
 
 export function newElement(element: Element): Message {
   const { map, key, value, owner } = element;
-  const inside = [keyAttribute(key), nested(2, attr(1, value)), commentAttribute(6, owner)];
+  const data = value.length === 0 ? [] : [nested(2, attr(1, value))];
+  const inside = [keyAttribute(key), ...data, commentAttribute(6, owner)];
   return message("newElement", flags.create | flags.excl, ...elementList(map, ...inside));
 }
 

@@ -18,12 +18,14 @@ import {
   masquerade,
   member,
   network,
+  noPriority,
   notMulticast,
+  setPriority,
   toLocalAddress,
   translated,
   verdict,
 } from "./expressions.ts";
-import type { BaseChain, MapSpec } from "./messages.ts";
+import type { BaseChain, MapSpec, SetSpec } from "./messages.ts";
 import { deviceSet } from "./messages.ts";
 
 const hooks = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const;
@@ -38,7 +40,7 @@ const filterPriority = -1;
 /** Bit 13 of the packet mark, which the reference port-mapping plugin has for the same purpose. */
 const masqueradeBit = 0x2000;
 
-const types = { ipv4: 7, ipv6: 8, proto: 12, service: 13 } as const;
+const types = { ipv4: 7, ipv6: 8, proto: 12, service: 13, classid: 23 } as const;
 
 function concatenated(...parts: readonly number[]): number {
   return parts.reduce((type, part) => (type << 6) | part, 0);
@@ -75,6 +77,35 @@ export const maps = {
     dataLength: 20,
   },
 } as const satisfies Record<string, MapSpec>;
+
+/**
+ * The number of the namespace that a pod's address is of, and the same the other way round: a rule can look up what it
+ * has found, not compare it.
+ */
+export const namespaceMaps = {
+  4: { name: "namespaces4", keyType: types.ipv4, keyLength: 4, dataType: types.classid, dataLength: 4 },
+  6: { name: "namespaces6", keyType: types.ipv6, keyLength: 16, dataType: types.classid, dataLength: 4 },
+} as const satisfies Record<4 | 6, MapSpec>;
+
+export const namespaceMembers = {
+  4: { name: "namespaces4_pods", keyType: concatenated(types.classid, types.ipv4), keyLength: 8 },
+  6: { name: "namespaces6_pods", keyType: concatenated(types.classid, types.ipv6), keyLength: 20 },
+} as const satisfies Record<4 | 6, SetSpec>;
+
+/** The numbers that are taken; an element's comment is the namespace's name. */
+export const namespaceNumbers = {
+  name: "namespaces",
+  keyType: types.classid,
+  keyLength: 4,
+} as const satisfies SetSpec;
+
+/** Every set with elements that belong to a pod. */
+export const podSets: readonly (SetSpec | MapSpec)[] = [
+  ...Object.values(maps),
+  ...Object.values(namespaceMaps),
+  ...Object.values(namespaceMembers),
+  namespaceNumbers,
+];
 
 /** Loads the key of a map: [address,] protocol, port, each in registers of its own. */
 function loadKey(version: 4 | 6, withAddress: boolean): readonly Buffer[] {
@@ -186,23 +217,61 @@ export function masqueradeChain(key: NetworkKey, subnets: readonly Prefix[]): Ba
 }
 
 /**
- * Keeps pods of other bridges, and with "isolated" those of the same bridge too, from beginning a conversation. Host
- * ports were published on purpose, so they stay open.
+ * Accepts when sender and receiver have one namespace. Between the two look-ups its number is kept in the packet's
+ * priority: nft has no other place for it, save the marks, which belong to others. Forwarded packets come here with what
+ * their type of service stands for, which is below any such number, and only first packets do.
  */
-export function isolationChain(key: NetworkKey, policy: Exclude<Isolation, "open">): BaseChain {
-  const to = interfaceName("oifname", "equal", key.bridge);
-  const others = [...interfaceName("iifname", "differs", key.bridge), loadMeta("iifname"), member(deviceSet)];
-  const own = interfaceName("iifname", "equal", key.bridge);
+function sameNamespaceRules(version: 4 | 6, guard: readonly Buffer[]): readonly (readonly Buffer[])[] {
+  const [length, source, destination] = version === 4 ? [4, 12, 16] : [16, 8, 24];
+  return [
+    [
+      ...guard,
+      ...family(version),
+      loadPayload("network", source, length, firstRegister),
+      lookup(namespaceMaps[version].name),
+      setPriority(),
+    ],
+    [
+      ...guard,
+      ...family(version),
+      loadMeta("priority"),
+      loadPayload("network", destination, length, firstRegister + 1),
+      member(namespaceMembers[version].name),
+      ...noPriority(),
+      verdict("accept"),
+    ],
+  ];
+}
+
+/**
+ * Keeps pods of other bridges, with "isolated" those of the same bridge too, and with "same-namespace" those of other
+ * namespaces, from beginning a conversation. Host ports were published on purpose, so they stay open.
+ */
+export function isolationChain(
+  key: NetworkKey,
+  device: string,
+  policy: Exclude<Isolation, "open">,
+): BaseChain {
+  const to = interfaceName("oifname", "equal", device);
+  const pods = [loadMeta("iifname"), member(deviceSet)];
+  const others = [...interfaceName("iifname", "differs", device), ...pods];
+  const own = interfaceName("iifname", "equal", device);
   const forbidden = (from: readonly Buffer[]): readonly Buffer[] => [
     ...to,
     ...from,
     ...firstPacket(),
     verdict("drop"),
   ];
-  const words = `${policy} for ${key.name} on ${key.bridge}`;
+  const words = `${policy} for ${key.name} on ${device}`;
   return filterChain(`isolation-${networkTag(key)}`, hooks.forward, filterPriority, words, () => [
     [...to, ...marked(masqueradeBit), ...translated(), verdict("accept")],
-    forbidden(others),
+    ...(policy === "same-namespace"
+      ? [
+          ...sameNamespaceRules(4, [...to, ...pods, ...firstPacket()]),
+          ...sameNamespaceRules(6, [...to, ...pods, ...firstPacket()]),
+          forbidden(pods),
+        ]
+      : [forbidden(others)]),
     ...(policy === "isolated" ? [forbidden(own)] : []),
   ]);
 }

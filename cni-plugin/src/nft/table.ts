@@ -4,7 +4,7 @@ import type { Host } from "../link/host.ts";
 import type { Message } from "../link/wire.ts";
 import { attributeList, attributeText, decodeAttributes } from "../link/wire.ts";
 import { CniError, codes } from "../spec/errors.ts";
-import type { BaseChain, Element } from "./messages.ts";
+import type { BaseChain, Element, SetSpec } from "./messages.ts";
 import {
   attributesAt,
   batchBegin,
@@ -23,12 +23,12 @@ import {
   newDevice,
   newDeviceSet,
   newElement,
-  newMap,
   newRule,
+  newSet,
   newTable,
   parseComment,
 } from "./messages.ts";
-import { maps } from "./ruleset.ts";
+import { maps, podSets } from "./ruleset.ts";
 
 /** An element as the kernel has it. */
 export interface KernelElement {
@@ -83,7 +83,7 @@ export class Table {
       if (present[chains.length + index] !== undefined) changes.push(flushChain(name), deleteChain(name));
     }
     if (changes.length === 0 && (device === undefined || known[0] !== undefined)) return;
-    const sets = Object.values(maps).map((map, index) => newMap(map, index + 1));
+    const sets = podSets.map((spec, index) => newSet(spec, index + 1));
     const devices = [newDeviceSet(sets.length + 1), ...(device === undefined ? [] : [newDevice(device)])];
     await this.#commit("install rules", [newTable(), ...sets, ...devices, ...changes]);
     await this.#restore();
@@ -93,7 +93,7 @@ export class Table {
   async remember(): Promise<void> {
     if (this.#listed) return;
     this.#listed = true;
-    for (const element of await this.list()) this.#claimed.set(identity(element), element);
+    for (const element of await this.list(podSets)) this.#claimed.set(identity(element), element);
   }
 
   /** Has no claim of this process any more on what `gone` says. */
@@ -109,7 +109,7 @@ export class Table {
     const all = [...this.#claimed.values()];
     const present = await this.find(all);
     const lost = all.filter((_, index) => present[index] === undefined);
-    if (lost.length > 0) await this.#commit("put host ports back", lost.map(newElement));
+    if (lost.length > 0) await this.#commit("put pods' elements back", lost.map(newElement));
   }
 
   /** Forgets devices that are no more. */
@@ -150,12 +150,12 @@ export class Table {
     }
     const at = elements[reply.at];
     if (reply.errno === errnos.EEXIST && at !== undefined) return at;
-    throw refusal("add a host port", reply);
+    throw refusal("add a pod's elements", reply);
   }
 
   /** Replaces what these keys have, whoever's it is. */
   async replace(elements: readonly Element[], old: readonly KernelElement[]): Promise<void> {
-    await this.#commit("replace a host port", [
+    await this.#commit("replace a pod's elements", [
       ...old.map((element) => deleteElement(element.map, element.key)),
       ...elements.map(newElement),
     ]);
@@ -171,9 +171,9 @@ export class Table {
     });
   }
 
-  /** Every host port that this host has. */
-  async list(): Promise<readonly KernelElement[]> {
-    const names = Object.values(maps).map((map) => map.name);
+  /** What pods have in these sets: every host port of this host, or what `specs` says. */
+  async list(specs: readonly SetSpec[] = Object.values(maps)): Promise<readonly KernelElement[]> {
+    const names = specs.map(({ name }) => name);
     const found: KernelElement[] = [];
     // One dump at a time on a socket.
     for (const name of names) {
@@ -191,7 +191,7 @@ export class Table {
     for (const element of elements) this.#claimed.delete(identity(element));
     const reply = await this.#transaction(elements.map(({ map, key }) => deleteElement(map, key)));
     if (reply.errno === 0) return;
-    if (reply.errno !== errnos.ENOENT) throw refusal("remove a host port", reply);
+    if (reply.errno !== errnos.ENOENT) throw refusal("remove a pod's elements", reply);
     for (const element of elements.length > 1 ? elements : []) await this.remove([element]);
   }
 

@@ -1,6 +1,6 @@
 import type { Context } from "../command/context.ts";
 import { healRules } from "../command/network.ts";
-import { sweepHostPorts, sweepLeases, sweepShapers } from "../command/sweep.ts";
+import { sweepElements, sweepLeases, sweepShapers } from "../command/sweep.ts";
 import { networkKey, networkTag } from "../link/names.ts";
 import type { NetConfig } from "../spec/config.ts";
 
@@ -14,6 +14,8 @@ const healMs = 5_000;
  */
 export class Reaper {
   readonly #context: () => Promise<Context>;
+  /** Each network as its last ADD had it: a configuration may change. */
+  readonly #configs = new Map<string, NetConfig>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
   readonly #healers = new Set<NodeJS.Timeout>();
   #closed = false;
@@ -25,23 +27,26 @@ export class Reaper {
   /** Looks after this network from now on. */
   watch(config: NetConfig): void {
     const tag = networkTag(networkKey(config));
+    this.#configs.set(tag, config);
     if (this.#timers.has(tag) || this.#closed) return;
-    this.#schedule(tag, config, firstMs);
-    this.#heal(config);
+    this.#schedule(tag, firstMs);
+    this.#heal(tag);
   }
 
   /** Whoever flushes all rules (a reload of nftables.service does) takes the pods' with them. */
-  #heal(config: NetConfig): void {
+  #heal(tag: string): void {
     const timer = setTimeout(() => {
       this.#healers.delete(timer);
       void this.#context()
         .then(async (context) => {
+          const config = this.#configs.get(tag);
+          if (config === undefined) return;
           await healRules(context, config).catch((error: unknown) =>
             context.warn("rules could not be put back", { network: config.name, error: String(error) }),
           );
         })
         .finally(() => {
-          if (!this.#closed) this.#heal(config);
+          if (!this.#closed) this.#heal(tag);
         });
     }, healMs).unref();
     this.#healers.add(timer);
@@ -52,15 +57,17 @@ export class Reaper {
     for (const timer of [...this.#timers.values(), ...this.#healers]) clearTimeout(timer);
   }
 
-  #schedule(tag: string, config: NetConfig, wait: number): void {
+  #schedule(tag: string, wait: number): void {
     if (this.#closed) return;
     const timer = setTimeout(() => {
-      void this.#sweep(config).finally(() => this.#schedule(tag, config, everyMs));
+      void this.#sweep(tag).finally(() => this.#schedule(tag, everyMs));
     }, wait);
     this.#timers.set(tag, timer.unref());
   }
 
-  async #sweep(config: NetConfig): Promise<void> {
+  async #sweep(tag: string): Promise<void> {
+    const config = this.#configs.get(tag);
+    if (config === undefined) return;
     const context = await this.#context();
     try {
       const lock = await context.lockNetwork(networkKey(config), "exclusive");
@@ -73,7 +80,7 @@ export class Reaper {
             context.warn("freed addresses that nobody has", { network: config.name, freed });
         }
         await sweepShapers(context);
-        await sweepHostPorts(context);
+        await sweepElements(context);
       } finally {
         await lock.release();
       }

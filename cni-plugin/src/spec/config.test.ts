@@ -50,6 +50,27 @@ describe("parseConfig", () => {
   });
 
   it.each([
+    [{}, undefined],
+    [{ vlan: 0 }, undefined],
+    [{ vlan: 5 }, { access: 5, trunk: [], keepDefault: true }],
+    [{ vlanTrunk: [] }, { access: undefined, trunk: [], keepDefault: true }],
+    [
+      { vlanTrunk: [{ minID: 2, maxID: 4, id: 9 }, { id: 7 }], preserveDefaultVlan: false },
+      {
+        access: undefined,
+        trunk: [
+          { first: 2, last: 4 },
+          { first: 9, last: 9 },
+          { first: 7, last: 7 },
+        ],
+        keepDefault: false,
+      },
+    ],
+  ])("reads the VLANs of %j", (more, vlan) => {
+    expect(parse(more).vlan).toEqual(vlan);
+  });
+
+  it.each([
     [{ cniVersion: "9.9.9" }, 1, 'cniVersion "9.9.9" is none of'],
     [{ name: "" }, 7, 'name ""'],
     [{ name: "a b" }, 7, 'name "a b"'],
@@ -57,7 +78,11 @@ describe("parseConfig", () => {
     [{ ipMasq: "yes" }, 7, 'ipMasq must be true or false, not "yes"'],
     [{ mtu: -1 }, 7, "mtu must be a whole number from 0 to 65535, not -1"],
     [{ hairpinMode: true, promiscMode: true }, 7, "exclude each other"],
-    [{ vlan: 5 }, 2, "vlan"],
+    [{ vlan: 4095 }, 7, "vlan must be a whole number from 0 to 4094, not 4095"],
+    [{ vlan: 5, vlanTrunk: [{ id: 6 }] }, 7, "vlan and vlanTrunk exclude each other"],
+    [{ vlanTrunk: [{ minID: 5 }] }, 7, "vlanTrunk[0].minID and vlanTrunk[0].maxID need each other"],
+    [{ vlanTrunk: [{ minID: 5, maxID: 4 }] }, 7, "vlanTrunk[0].minID 5 is above vlanTrunk[0].maxID 4"],
+    [{ vlanTrunk: [{ id: 0 }] }, 7, "vlanTrunk[0].id"],
     [{ mac: "zz" }, 7, 'mac "zz"'],
     [{ mac: "01:00:5e:00:00:01" }, 7, "is no MAC address of one interface"],
     [

@@ -10,6 +10,8 @@ import type { RuntimeConfig } from "./runtime-config.ts";
 import { noRuntimeConfig, parseMac, parseRuntimeConfig } from "./runtime-config.ts";
 import type { CniVersion } from "./versions.ts";
 import { atLeast, parseVersion } from "./versions.ts";
+import type { VlanConfig } from "./vlan.ts";
+import { parseVlan } from "./vlan.ts";
 
 export interface Attachment {
   readonly containerId: string;
@@ -17,7 +19,7 @@ export interface Attachment {
 }
 
 /** Which pods may talk to which, beyond what the kernel routes. */
-export type Isolation = "open" | "same-bridge" | "isolated";
+export type Isolation = "open" | "same-bridge" | "same-namespace" | "isolated";
 
 /** A network configuration of ours, checked. README.md of the plugin documents the keys. */
 export interface NetConfig {
@@ -32,6 +34,8 @@ export interface NetConfig {
   readonly hairpinMode: boolean;
   readonly promiscMode: boolean;
   readonly portIsolation: boolean;
+  /** undefined: the bridge doesn't look at VLANs. */
+  readonly vlan: VlanConfig | undefined;
   readonly mtu: number | undefined;
   readonly mac: string | undefined;
   readonly ingressPolicy: Isolation;
@@ -90,10 +94,18 @@ function parseBridge(fields: Fields): string {
   return bridge;
 }
 
-function parseIsolation(fields: Fields): Isolation {
+const isolations: readonly Isolation[] = ["open", "same-bridge", "same-namespace", "isolated"];
+
+function parseIsolation(fields: Fields, isGateway: boolean, lenient: boolean): Isolation {
   const text = fields.string("ingressPolicy") ?? "open";
-  if (text === "open" || text === "same-bridge" || text === "isolated") return text;
-  throw new CniError(codes.invalidConfig, `ingressPolicy "${text}" is none of open, same-bridge, isolated`);
+  const policy = isolations.find((known) => known === text);
+  if (policy === undefined) {
+    throw new CniError(codes.invalidConfig, `ingressPolicy "${text}" is none of ${isolations.join(", ")}`);
+  }
+  if (policy === "same-namespace" && !isGateway && !lenient) {
+    throw new CniError(codes.invalidConfig, `ingressPolicy "${text}" needs isGateway: pods meet at the host`);
+  }
+  return policy;
 }
 
 /** Null is how Go prints an empty list. A key that is not there is no list at all. */
@@ -138,6 +150,7 @@ function parseFields(
 ): NetConfig {
   const fields = new Fields(json, "");
   const isDefaultGateway = fields.boolean("isDefaultGateway") ?? false;
+  const isGateway = isDefaultGateway || (fields.boolean("isGateway") ?? false);
   const mac = fields.string("mac");
   const prevResult = fields.raw("prevResult");
   const hairpinMode = fields.boolean("hairpinMode") ?? false;
@@ -147,24 +160,22 @@ function parseFields(
   }
   // 0 means "the kernel's default" to the reference plugin's users.
   const mtu = fields.integer("mtu", 0, 65535);
-  if ((fields.integer("vlan", 0, 4094) ?? 0) !== 0 || fields.list("vlanTrunk") !== undefined) {
-    throw new CniError(codes.unsupportedField, "vlan and vlanTrunk are not supported by this plugin");
-  }
   return {
     cniVersion,
     name: parseName(fields),
     type: fields.string("type") ?? "berth",
     bridge: parseBridge(fields),
-    isGateway: isDefaultGateway || (fields.boolean("isGateway") ?? false),
+    isGateway,
     isDefaultGateway,
     forceAddress: fields.boolean("forceAddress") ?? false,
     ipMasq: fields.boolean("ipMasq") ?? false,
     hairpinMode,
     promiscMode,
     portIsolation: fields.boolean("portIsolation") ?? false,
+    vlan: parseVlan(fields),
     mtu: mtu === 0 ? undefined : mtu,
     mac: mac === undefined || mac === "" ? undefined : parseMac(mac, "mac"),
-    ingressPolicy: parseIsolation(fields),
+    ingressPolicy: parseIsolation(fields, isGateway, lenient),
     forwardAccept: fields.boolean("forwardAccept") ?? true,
     dns: parseDns(fields.object("dns")),
     ipam: parseIpam(fields, args, lenient),
