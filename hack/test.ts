@@ -103,6 +103,7 @@ const parts: readonly Part[] = [
   {
     name: "integration",
     minutes: 20,
+    needs: "bench",
     commands: [["hack/isolated", ...vitest("integration", "--project", "integration", ...onRealKernel)]],
   },
   {
