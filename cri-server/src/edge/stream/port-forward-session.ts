@@ -86,12 +86,20 @@ export async function servePortForward(
     const type = stream.headers.get("streamtype");
     const port = portOf(stream);
     const id = requestIdOf(stream);
-    const pair = pairs.get(id) ?? open(id);
-    if (port === undefined || (type !== "data" && type !== "error") || pair[type] !== undefined) {
+    if (port === undefined || (type !== "data" && type !== "error") || pairs.get(id)?.[type] !== undefined) {
       stream.reset(true);
       return;
     }
+    const pair = pairs.get(id) ?? open(id);
     pair[type] = stream;
+    // A stream that goes before its other half comes takes the pair along, or a client could pile up any number of them.
+    void stream.closed.then(() => {
+      if (pairs.get(id) === pair) {
+        drop(id, pair);
+        pair.data?.reset(true);
+        pair.error?.reset(true);
+      }
+    });
     if (pair.data !== undefined && pair.error !== undefined) {
       drop(id, pair);
       void carry(pair.data, pair.error, portOf(pair.data) ?? port, deps);

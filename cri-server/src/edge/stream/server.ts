@@ -18,6 +18,7 @@ import { servePortForward } from "./port-forward-session.ts";
 import { acceptSpdySession } from "./spdy-session.ts";
 import { type ByteTransport, socketTransport, webSocketTransport } from "./transport.ts";
 import type { StreamUrls } from "./urls.ts";
+import { WaitingRoom } from "./waiting-room.ts";
 import { serveChannelForward } from "./ws-port-forward.ts";
 import { WebSocketSession } from "./ws-session.ts";
 
@@ -96,6 +97,7 @@ class UpgradeServer {
   /** The WebSocket sub-protocols agreed upon. */
   readonly #chosen = new WeakMap<IncomingMessage, string>();
   readonly #sessions = new Map<Duplex, Promise<void>>();
+  readonly #waiting = new WaitingRoom();
 
   constructor(http: Server, deps: StreamServerDeps) {
     this.#http = http;
@@ -113,6 +115,7 @@ class UpgradeServer {
         headers.push(`Sec-WebSocket-Protocol: ${protocol}`);
       }
     });
+    http.on("connection", (socket: Socket) => this.#waiting.enter(socket));
     http.on("request", (_request, response) => {
       response.writeHead(400, { "content-type": "text/plain", connection: "close" });
       response.end("this is an endpoint for SPDY/3.1 and WebSocket upgrades\n");
@@ -140,6 +143,7 @@ class UpgradeServer {
       });
       return;
     }
+    this.#waiting.leave(request.socket);
     const session = this.#serve(wanted, request, socket, head).catch((error: unknown) => {
       this.#deps.log.error({ err: error, kind }, "streaming session failed");
       socket.destroy();

@@ -19,6 +19,8 @@ import type { ByteTransport } from "./transport.ts";
 const maxStreams = 2000;
 /** Control frames are small; a longer one is not SPDY. */
 const maxControlBytes = 64 * 1024;
+/** So many answers of ours may wait for a client to read. One that sends pings or streams and reads nothing isn't read either. */
+const maxOwed = 100;
 /** A client that waits while we hold it back is pinged, so that one that has gone is noticed by the write. */
 const heartbeatMs = 2000;
 
@@ -48,6 +50,8 @@ export class SpdyConnection implements StreamOwner {
   /** The data frame whose payload is coming. */
   #payload: Payload | undefined;
   #working = false;
+  /** Answers that the kernel has not taken yet. */
+  #owed = 0;
   #lastStreamId = 0;
   #closing = false;
 
@@ -102,7 +106,7 @@ export class SpdyConnection implements StreamOwner {
   }
 
   sendReset(streamId: number): void {
-    this.#transport.write([resetFrame(streamId, resetStatus.cancel)], none);
+    this.#answer(resetFrame(streamId, resetStatus.cancel));
   }
 
   hold(stream: SpdyStream): void {
@@ -112,9 +116,33 @@ export class SpdyConnection implements StreamOwner {
   }
 
   release(stream: SpdyStream): void {
-    if (this.#held.delete(stream) && this.#held.size === 0) {
+    if (this.#held.delete(stream)) {
+      this.#goOn();
+    }
+  }
+
+  get #stands(): boolean {
+    return this.#held.size > 0 || this.#owed >= maxOwed;
+  }
+
+  #goOn(): void {
+    if (!this.#stands && !this.#closing) {
       this.#transport.resume();
       this.#work();
+    }
+  }
+
+  /** A frame that the client has caused. */
+  #answer(frame: Buffer): void {
+    this.#owed += 1;
+    this.#transport.write([frame], () => {
+      this.#owed -= 1;
+      if (this.#owed === maxOwed - 1) {
+        this.#goOn();
+      }
+    });
+    if (this.#owed >= maxOwed && !this.#closing) {
+      this.#transport.pause();
     }
   }
 
@@ -149,7 +177,7 @@ export class SpdyConnection implements StreamOwner {
     }
     this.#working = true;
     try {
-      while (this.#held.size === 0 && !this.#closing) {
+      while (!this.#stands && !this.#closing) {
         const wait = this.#step();
         if (wait === "more") {
           break;
@@ -234,7 +262,7 @@ export class SpdyConnection implements StreamOwner {
       case frameType.ping:
         // Odd ids are the client's own; an even one answers ours.
         if (payload.readUInt32BE(0) % 2 === 1) {
-          this.#transport.write([pingFrame(payload.readUInt32BE(0))], none);
+          this.#answer(pingFrame(payload.readUInt32BE(0)));
         }
         return undefined;
       default:
@@ -246,17 +274,17 @@ export class SpdyConnection implements StreamOwner {
   async #open(id: number, flags: number, block: Buffer): Promise<void> {
     const headers = await this.#headers.read(block);
     if (id % 2 === 0 || id <= this.#lastStreamId) {
-      this.#transport.write([resetFrame(id, resetStatus.protocolError)], none);
+      this.#answer(resetFrame(id, resetStatus.protocolError));
       return;
     }
     this.#lastStreamId = id;
     if (this.#streams.size >= maxStreams) {
-      this.#transport.write([resetFrame(id, resetStatus.refusedStream)], none);
+      this.#answer(resetFrame(id, resetStatus.refusedStream));
       return;
     }
     const stream = new SpdyStream(id, headers, this);
     this.#streams.set(id, stream);
-    this.#transport.write([synReplyFrame(id, this.#empty.next())], none);
+    this.#answer(synReplyFrame(id, this.#empty.next()));
     this.#onStream(stream);
     if ((flags & flagFin) !== 0) {
       stream.acceptFin();
