@@ -13,7 +13,7 @@
 
 static const char usual_path[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-static char **vector(const struct list *list)
+char **list_vector(const struct list *list)
 {
 	size_t bytes = ((size_t)list->count + 1) * sizeof(char *);
 	char **to = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -127,7 +127,7 @@ static const char *exec_error(int error)
 
 noreturn void command_run(const struct process_plan *plan)
 {
-	char **args = vector(&plan->args), **env = vector(&plan->env), found[4096];
+	char **args = list_vector(&plan->args), **env = list_vector(&plan->env), found[4096];
 	const char *file = find(args[0], search_path(env), found, sizeof found);
 
 	confine(plan);

@@ -65,6 +65,9 @@ void rootfs_attach(struct job *job);
 void rootfs_ops(struct job *job);
 void rootfs_enter(struct job *job);
 
+/* hook.c */
+void hook_run(const struct job *job, const struct op *op);
+
 /* terminal.c */
 void terminal_console(struct job *job);
 void terminal_open(struct job *job, int root);
@@ -81,6 +84,7 @@ void capabilities_bound(const struct process_plan *plan);
 void capabilities_set(const struct process_plan *plan, uint64_t more);
 void capabilities_ambient(const struct process_plan *plan);
 int command_needs_admin(const struct process_plan *plan);
+char **list_vector(const struct list *list); /* for execve(2); fails the plan when there is no memory */
 noreturn void command_run(const struct process_plan *plan);
 
 /* namespace.c */

@@ -332,6 +332,9 @@ void rootfs_ops(struct job *job)
 		case ROOT_OP_READONLY:
 			do_readonly(job, &op);
 			break;
+		case ROOT_OP_HOOK:
+			hook_run(job, &op);
+			break;
 		default:
 			fail("plan", EBADMSG, "operation %u", op.kind);
 		}

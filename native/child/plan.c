@@ -168,6 +168,17 @@ static void device_op(struct reader *items, struct op *op)
 		items->bad = true;
 }
 
+static void hook_op(struct reader *items, struct op *op)
+{
+	op->args = list_of(items, PLAN_MAX_ARGS, skip_text);
+	op->env = list_of(items, PLAN_MAX_ARGS, skip_text);
+	op->source = text(items, PLAN_MAX_TEXT, NULL);
+	op->mount_point = path(items);
+	op->seconds = (uint32_t)number(items, 4);
+	if (op->args.count == 0 || op->source[0] != '{' || op->seconds == 0 || op->seconds > 3600)
+		items->bad = true;
+}
+
 void op_next(struct reader *items, struct op *op)
 {
 	*op = (struct op){.source = ""};
@@ -192,6 +203,9 @@ void op_next(struct reader *items, struct op *op)
 		op->mode = (uint32_t)number(items, 4);
 		if (op->mode > 07777)
 			items->bad = true;
+		break;
+	case ROOT_OP_HOOK:
+		hook_op(items, op);
 		break;
 	case ROOT_OP_MASK:
 	case ROOT_OP_READONLY:

@@ -53,10 +53,13 @@ struct op {
 	uint8_t attributes; /* fs, bind */
 	uint8_t type; /* fs: FS_TYPE_*; device: 'c', 'b', 'p' */
 	struct list options; /* fs: pairs, see option_next */
-	const char *source; /* bind; symlink: what it points to */
+	const char *source; /* bind; symlink: what it points to; hook: the container's state, a JSON object */
 	uint8_t flags, propagation; /* bind */
 	struct list layers; /* bind with BIND_FLAG_LAYERS */
 	uint32_t major, minor, mode, uid, gid; /* device; mkdir: mode */
+	struct list args, env; /* hook: text; `target` is the program on the host */
+	const char *mount_point; /* hook: a directory of the host; it finds the root there */
+	uint32_t seconds; /* hook: that it may take, at least one */
 };
 
 struct rlimit_plan {

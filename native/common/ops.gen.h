@@ -70,6 +70,7 @@ enum {
 	ROOT_OP_MKDIR = 5,
 	ROOT_OP_MASK = 6,
 	ROOT_OP_READONLY = 7,
+	ROOT_OP_HOOK = 8,
 };
 
 enum {

@@ -1,8 +1,9 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Berthd } from "../lib/berthd.ts";
+import { expectNothingLeft, footprint } from "../lib/footprint.ts";
 import { pull, TestPod } from "../lib/pod.ts";
 
 /** Folders for the specs, known before the server's own. */
@@ -10,12 +11,30 @@ const dir = `/tmp/berth-cdi-${process.pid}`;
 const low = join(dir, "etc");
 const high = join(dir, "run");
 
+/** As vendors' hooks do: finds the root by the state and the bundle, and changes what is in it. */
+const vendorTool = `#!/bin/sh
+state=$(cat)
+case $1 in
+fail) echo "no driver here" >&2; exit 3 ;;
+hang) sleep 60 ;;
+esac
+bundle=$(echo "$state" | sed 's/.*"bundle":"\\([^"]*\\)".*/\\1/')
+pid=$(echo "$state" | sed 's/.*"pid":\\([0-9]*\\).*/\\1/')
+root=$bundle/$(sed 's/.*"root":{"path":"\\([^"]*\\)".*/\\1/' "$bundle/config.json")
+echo "$1 $SAY $0" >>"$root/etc/vendor.log"
+ls /proc/self/fd | tr '\\n' ' ' >>"$root/etc/vendor.log"
+echo >>"$root/etc/vendor.log"
+[ "$(readlink /proc/$pid/ns/mnt)" = "$(readlink /proc/self/ns/mnt)" ] && echo same namespace >>"$root/etc/vendor.log"
+mkdir -p "$root/etc/vendor.d" && mount -t tmpfs -o size=4k vendor "$root/etc/vendor.d" && echo mounted >"$root/etc/vendor.d/file"
+`;
+
 let server: Berthd;
 let pod: TestPod;
 
 beforeAll(async () => {
   mkdirSync(low, { recursive: true });
   writeFileSync(join(dir, "library"), "a library\n");
+  writeFileSync(join(dir, "vendor-tool"), vendorTool, { mode: 0o755 });
   writeFileSync(
     join(low, "vendor.yaml"),
     `cdiVersion: 0.8.0
@@ -36,10 +55,27 @@ devices:
       env: [DEVICE=loops]
       deviceNodes:
         - {path: /dev/vendor1, type: c, major: 10, minor: 237}
+  - name: late
+    containerEdits:
+      hooks:
+        - {hookName: poststart, path: /usr/bin/vendor-tool, args: [vendor-tool, links]}
   - name: hooked
     containerEdits:
       hooks:
-        - {hookName: createContainer, path: /usr/bin/vendor-tool, args: [vendor-tool, links]}
+        - {hookName: createContainer, path: ${dir}/vendor-tool, args: [vendor-tool, first], env: [SAY=hello]}
+        - {hookName: createContainer, path: ${dir}/vendor-tool, args: [vendor-tool, second]}
+  - name: broken
+    containerEdits:
+      hooks:
+        - {hookName: createContainer, path: ${dir}/vendor-tool, args: [vendor-tool, fail]}
+  - name: stuck
+    containerEdits:
+      hooks:
+        - {hookName: createContainer, path: ${dir}/vendor-tool, args: [vendor-tool, hang], timeout: 1}
+  - name: absent
+    containerEdits:
+      hooks:
+        - {hookName: createContainer, path: ${dir}/no-such-tool}
 `,
   );
   server = await Berthd.start({ flags: ["--cdi-spec-dir", low, "--cdi-spec-dir", high] });
@@ -99,12 +135,42 @@ describe("a container with CDI devices", () => {
     expect(await container.sh("echo $DEVICE $VENDOR")).toBe("late");
   });
 
-  it("is refused by name where a device is unknown or asks for hooks", async () => {
+  it("is finished by the hooks of the device, which see its root", async () => {
+    const container = await pod.start({
+      CDIDevices: named("hooked"),
+      linux: { securityContext: { readonlyRootfs: true } },
+    });
+    const tool = join(dir, "vendor-tool");
+    expect(await container.sh("cat /etc/vendor.log")).toBe(
+      `first hello ${tool}\n0 1 2 3 \nsame namespace\nsecond  ${tool}\n0 1 2 3 \nsame namespace`,
+    );
+    expect(await container.sh("cat /etc/vendor.d/file; grep -c ' /etc/vendor.d ' /proc/self/mounts")).toBe(
+      "mounted\n2",
+    );
+    // What a hook has mounted is the container's alone.
+    expect(readFileSync("/proc/self/mountinfo", "utf8")).not.toMatch(/vendor\.d|bundle/);
+  });
+
+  it("fails with a hook, says why and leaves nothing", async () => {
+    const before = await footprint(server);
+    await expect(pod.create({ CDIDevices: named("broken") })).rejects.toThrow(
+      /vendor-tool: exit code 3: no driver here/,
+    );
+    await expect(pod.create({ CDIDevices: named("stuck") })).rejects.toThrow(
+      /vendor-tool: not done after 1 s/,
+    );
+    await expectNothingLeft(server, before);
+  });
+
+  it("is refused by name where a device is unknown or asks for what is not offered", async () => {
     await expect(pod.create({ CDIDevices: named("none") })).rejects.toThrow(
       '"vendor.com/device=none" is not defined',
     );
-    await expect(pod.create({ CDIDevices: named("hooked") })).rejects.toThrow(
-      "hook createContainer /usr/bin/vendor-tool",
+    await expect(pod.create({ CDIDevices: named("late") })).rejects.toThrow(
+      "hook poststart /usr/bin/vendor-tool",
+    );
+    await expect(pod.create({ CDIDevices: named("absent") })).rejects.toThrow(
+      'no-such-tool" is not a program of this machine',
     );
   });
 });

@@ -27,7 +27,7 @@ export interface RootfsPlan {
   readonly propagation: Propagation;
 }
 
-/** One operation of the child in its new mount namespace. Every `target` is resolved inside the rootfs by openat2. */
+/** One operation of the child in its new mount namespace. Every `target` but a hook's is resolved inside the rootfs by openat2. */
 export type RootOp =
   | {
       /** A new file system instance by the mount API. */
@@ -77,7 +77,21 @@ export type RootOp =
   /** Covers a file with /dev/null and a directory with an empty read-only tmpfs; an absent path is skipped. */
   | { readonly op: "mask"; readonly target: string }
   /** Makes a path read-only in place, recursively; an absent path is skipped. */
-  | { readonly op: "readonly"; readonly target: string };
+  | { readonly op: "readonly"; readonly target: string }
+  | {
+      /** Runs a program of the host, in the container's namespaces and before its root is entered, until it has ended. */
+      readonly op: "hook";
+      /** The program; absolute, on the host. */
+      readonly target: string;
+      readonly args: readonly string[];
+      readonly env: readonly string[];
+      /** What it reads: a JSON object (OCI runtime-spec, "State") without `pid`, which the child puts in. */
+      readonly state: string;
+      /** An empty host directory; the root is there, in the container's mount namespace, from the first hook on. */
+      readonly mountPoint: string;
+      /** 1 to 3600. */
+      readonly timeoutSeconds: number;
+    };
 
 /** Join an existing namespace, make a new one, or stay in the monitor's (the host's). */
 export type NamespaceChoice = "new" | "pod" | "host" | { readonly joinPid: number };

@@ -25,6 +25,18 @@ export interface CdiMount {
   readonly options: readonly string[];
 }
 
+/** A program of the host that finishes the container's root (OCI runtime-spec, createContainer). */
+export interface CdiHook {
+  /** Absolute. */
+  readonly path: string;
+  /** With the program's name as the first; empty: the path alone. */
+  readonly args: readonly string[];
+  /** KEY=value, all that it gets. */
+  readonly env: readonly string[];
+  /** undefined: the spec sets none. */
+  readonly timeoutSeconds: number | undefined;
+}
+
 /** What one device, or all devices of one spec, want to be changed about a container. */
 export interface CdiEdits {
   /** For messages: the device or kind, and the file that says so. */
@@ -34,7 +46,9 @@ export interface CdiEdits {
   readonly deviceNodes: readonly CdiDeviceNode[];
   readonly mounts: readonly CdiMount[];
   readonly additionalGids: readonly number[];
-  /** What is asked for and not offered (hooks, intelRdt, netDevices), described; whoever applies the edits refuses it. */
+  /** In their order. */
+  readonly hooks: readonly CdiHook[];
+  /** What is asked for and not offered (other hooks, intelRdt, netDevices), described; whoever applies the edits refuses it. */
   readonly refused: readonly string[];
 }
 

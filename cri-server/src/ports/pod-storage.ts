@@ -18,6 +18,8 @@ export interface ContainerStorage {
   readonly upper: string;
   readonly work: string;
   readonly exitFile: string;
+  /** What hooks get to see as an OCI bundle. */
+  readonly bundle: string;
 }
 
 /** Who owns a new directory on the host. */
@@ -48,6 +50,8 @@ export interface PodStorage {
    * the file system can't hold to it.
    */
   makeContainer(containerId: string, owner: Owner, limitBytes: bigint): Promise<void>;
+  /** For hooks: a folder in the container's directory with config.json and an empty `rootfs`. */
+  makeBundle(containerId: string, config: string): Promise<void>;
   /** Gives back what a container's directory had beyond its files; after these have been removed. */
   releaseLayer(containerId: string): Promise<void>;
   /** Makes the directory of a log file, if it is missing. */

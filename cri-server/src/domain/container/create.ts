@@ -201,6 +201,7 @@ async function preparePlan(deps: Deps, work: Work, leases: Leases): Promise<Prep
       work: paths.work,
       log: logPathOf(work),
       exitFile: paths.exitFile,
+      bundle: paths.bundle,
     },
     hostname: sandbox.config.hostname || deps.settings.hostname,
     targetPid: targetPid(config, pod),
@@ -237,7 +238,11 @@ async function intend(
     deps.failpoint("container.create.intent").then(() => deps.store.putContainer(container)),
     deps
       .failpoint("container.create.layer")
-      .then(() => deps.storage.makeContainer(id, { uid: root, gid: root }, limit)),
+      .then(() => deps.storage.makeContainer(id, { uid: root, gid: root }, limit))
+      .then(() => {
+        const { bundleConfig } = prepared;
+        return bundleConfig === undefined ? undefined : deps.storage.makeBundle(id, bundleConfig);
+      }),
     container.logPath === "" ? Promise.resolve() : deps.storage.makeLogDirectory(container.logPath),
   ]);
   return entry;

@@ -18,7 +18,8 @@ devices:
         - {hostPath: /lib/x, containerPath: /lib/./x, options: [ro, nosuid]}
       additionalGids: [0, 44]
       hooks:
-        - {hookName: createContainer, path: /usr/bin/tool, args: [tool, hook]}
+        - {hookName: createContainer, path: /usr/bin/tool, args: [tool, hook], env: [A=b], timeout: 7}
+        - {hookName: poststop, path: /usr/bin/tool}
       intelRdt: {closID: one}
       netDevices: [{hostInterfaceName: eth7, name: net0}]
 `;
@@ -59,7 +60,10 @@ describe("parseSpec", () => {
       { hostPath: "/lib/x", containerPath: "/lib/x", type: "", options: ["ro", "nosuid"] },
     ]);
     expect(edits?.additionalGids).toEqual([44]);
-    expect(edits?.refused).toEqual(["hook createContainer /usr/bin/tool", "intelRdt", "network device eth7"]);
+    expect(edits?.hooks).toMatchObject([
+      { path: "/usr/bin/tool", args: ["tool", "hook"], env: ["A=b"], timeoutSeconds: 7 },
+    ]);
+    expect(edits?.refused).toEqual(["hook poststop /usr/bin/tool", "intelRdt", "network device eth7"]);
   });
 
   it.each([

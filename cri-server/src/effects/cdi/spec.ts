@@ -1,6 +1,6 @@
 import { posix } from "node:path";
 import { BerthError } from "../../errors/berth-error.ts";
-import type { CdiDeviceNode, CdiEdits, CdiMount } from "../../ports/cdi.ts";
+import type { CdiDeviceNode, CdiEdits, CdiHook, CdiMount } from "../../ports/cdi.ts";
 
 /** One spec file of the Container Device Interface. */
 export interface CdiSpec {
@@ -72,6 +72,7 @@ function toEdits(value: unknown, where: string, source: string): CdiEdits {
   const edits = fields(value ?? {}, where, editKeys);
   const each = <T>(key: string, convert: (item: unknown, at: string) => T): readonly T[] =>
     list(edits[key], `${where}.${key}`).map((item, index) => convert(item, `${where}.${key}[${index}]`));
+  const hooks = each("hooks", toHook);
   return {
     source,
     env: each("env", toVariable),
@@ -80,8 +81,11 @@ function toEdits(value: unknown, where: string, source: string): CdiEdits {
     additionalGids: each("additionalGids", (item, at) => whole(item, at, 0xffff_fffe)).filter(
       (gid) => gid !== 0,
     ),
+    hooks: hooks.filter(({ name }) => name === "createContainer"),
     refused: [
-      ...each("hooks", describeHook),
+      ...hooks
+        .filter(({ name }) => name !== "createContainer")
+        .map(({ name, path }) => `hook ${name} ${path}`),
       ...(edits.intelRdt === undefined || edits.intelRdt === null ? [] : ["intelRdt"]),
       ...each("netDevices", describeNetDevice),
     ],
@@ -150,9 +154,19 @@ function toMount(value: unknown, where: string): CdiMount {
   };
 }
 
-function describeHook(value: unknown, where: string): string {
+function toHook(value: unknown, where: string): CdiHook & { readonly name: string } {
   const hook = fields(value, where, ["hookName", "path", "args", "env", "timeout"]);
-  return `hook ${string(hook.hookName, `${where}.hookName`)} ${string(hook.path, `${where}.path`)}`;
+  const texts = (key: string) =>
+    list(hook[key], `${where}.${key}`).map((item, index) => string(item, `${where}.${key}[${index}]`));
+  return {
+    name: string(hook.hookName, `${where}.hookName`),
+    path: absolute(hook.path, `${where}.path`),
+    args: texts("args"),
+    env: texts("env"),
+    timeoutSeconds: given(hook.timeout)
+      ? Math.max(whole(hook.timeout, `${where}.timeout`, 3600), 1)
+      : undefined,
+  };
 }
 
 function describeNetDevice(value: unknown, where: string): string {

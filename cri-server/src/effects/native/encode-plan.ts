@@ -258,6 +258,14 @@ function operation(to: PlanWriter, op: Operation): void {
     case "readonly":
       start(RootOp.READONLY);
       return;
+    case "hook":
+      start(RootOp.HOOK);
+      to.list(op.args, (arg) => to.text(arg));
+      to.list(op.env, (entry) => to.text(entry));
+      to.text(op.state);
+      to.text(op.mountPoint);
+      to.u32(op.timeoutSeconds);
+      return;
   }
 }
 

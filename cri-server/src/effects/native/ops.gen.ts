@@ -68,6 +68,7 @@ export const RootOp = {
   MKDIR: 5,
   MASK: 6,
   READONLY: 7,
+  HOOK: 8,
 } as const;
 
 export const FsType = {

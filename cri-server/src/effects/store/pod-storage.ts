@@ -53,6 +53,7 @@ export async function createPodStorage(deps: PodStorageDeps): Promise<OpenedPodS
     container,
     makePod: (id, files) => makePod(pod(id), files),
     writeHosts: (id, text) => writeOrCopy(pod(id).hosts, text, "/etc/hosts"),
+    makeBundle: (id, config) => makeBundle(container(id).bundle, config),
     makeContainer: (id, owner, limitBytes) => makeContainer(container(id), owner, projects, limitBytes),
     releaseLayer: (id) => projects.release(container(id).dir),
     makeLogDirectory: async (logPath) => {
@@ -90,7 +91,13 @@ function podPaths({ state, netnsDir }: PodStorageDeps, id: string): PodPaths {
 
 function containerPaths({ root }: PodStorageDeps, id: string): ContainerStorage {
   const dir = join(root, "containers", id);
-  return { dir, upper: join(dir, "upper"), work: join(dir, "work"), exitFile: join(root, "exits", id) };
+  return {
+    dir,
+    upper: join(dir, "upper"),
+    work: join(dir, "work"),
+    exitFile: join(root, "exits", id),
+    bundle: join(dir, "bundle"),
+  };
 }
 
 async function makePod(
@@ -135,6 +142,11 @@ async function makeContainer(
   if (uid !== 0 || gid !== 0) {
     await settleAll([chown(paths.upper, uid, gid), chown(paths.work, uid, gid)]);
   }
+}
+
+async function makeBundle(dir: string, config: string): Promise<void> {
+  await mkdir(join(dir, "rootfs"), { recursive: true, mode: 0o711 });
+  await writeFile(join(dir, "config.json"), config, { mode: 0o600 });
 }
 
 async function readExit(

@@ -6,6 +6,7 @@ import type { SandboxConfig } from "../../../model/sandbox.ts";
 import type { HostFacts } from "../../../ports/host.ts";
 import type { LaunchInput } from "./build.ts";
 import { buildExecPlan, buildLaunchPlan } from "./build.ts";
+import { bundleConfig } from "./hooks.ts";
 
 const host: HostFacts = {
   cgroupVersion: 2,
@@ -77,10 +78,17 @@ const input = (fields: Partial<LaunchInput> = {}): LaunchInput => ({
   seccomp: new Uint8Array([1, 2]),
   devices: [],
   injectedMounts: [],
+  hooks: [],
   cgroup: { version: 2, mkdirs: ["/g"], writes: [], join: ["/g"], oomFile: "", deviceProgramFd: undefined },
   cgroupView: { version: 2, mountpoint: "/sys/fs/cgroup" },
   files: { resolvConf: "/p/resolv.conf", hostname: "/p/hostname", hosts: "/p/hosts", shm: "/p/shm" },
-  paths: { upper: "/c/upper", work: "/c/work", log: "/logs/c.log", exitFile: "/exits/c1" },
+  paths: {
+    upper: "/c/upper",
+    work: "/c/work",
+    log: "/logs/c.log",
+    exitFile: "/exits/c1",
+    bundle: "/c/bundle",
+  },
   targetPid: undefined,
   host,
   maxLogLineBytes: 16_384,
@@ -105,6 +113,38 @@ const mount = (containerPath: string, fields: Partial<MountRequest> = {}): Mount
 const short = (op: RootOp) => `${op.op === "fs" ? op.type : op.op} ${op.target}`;
 const opsOf = (fields: Partial<LaunchInput> = {}) => buildLaunchPlan(input(fields)).ops;
 const find = (ops: readonly RootOp[], target: string) => ops.find((op) => op.target === target);
+
+describe("hooks", () => {
+  const hook = { path: "/usr/bin/tool", args: ["tool", "links"], env: ["A=b"], timeoutSeconds: undefined };
+
+  it("run when all is mounted and nothing is masked yet, and are told of the bundle", () => {
+    const masked = { config: config({}, { maskedPaths: ["/proc/kcore"], readonlyPaths: [] }) };
+    const ops = opsOf({ ...masked, hooks: [hook, { ...hook, args: [], timeoutSeconds: 5 }] });
+    expect(ops.slice(-3)).toEqual([
+      {
+        op: "hook",
+        target: "/usr/bin/tool",
+        args: ["tool", "links"],
+        env: ["A=b"],
+        state: expect.stringMatching(/^\{.*"id":"c1","status":"creating","bundle":"\/c\/bundle"/),
+        mountPoint: "/c/bundle/rootfs",
+        timeoutSeconds: 120,
+      },
+      expect.objectContaining({ args: ["/usr/bin/tool"], timeoutSeconds: 5 }),
+      { op: "mask", target: "/proc/kcore" },
+    ]);
+  });
+
+  it("find root, process and mounts in config.json", () => {
+    const text = bundleConfig(buildLaunchPlan(input({ hooks: [hook] })), { a: "b" });
+    expect(JSON.parse(text)).toMatchObject({
+      root: { path: "rootfs", readonly: false },
+      process: { args: ["/bin/true"], cwd: "/", user: { uid: 1, gid: 2, additionalGids: [2, 3] } },
+      mounts: expect.arrayContaining([{ destination: "/proc", type: "proc", source: "proc" }]),
+      annotations: { a: "b" },
+    });
+  });
+});
 
 describe("the operations of a usual container", () => {
   it("come in this order", () => {

@@ -4,6 +4,7 @@ import type { ContainerId } from "../../../model/ids.ts";
 import type { ImageLease } from "../../../model/image.ts";
 import type { CgroupPlan, ExecPlan, LaunchPlan, ProcessPlan, RootOp } from "../../../model/plan.ts";
 import type { Sandbox } from "../../../model/sandbox.ts";
+import type { CdiHook } from "../../../ports/cdi.ts";
 import type { CgroupView } from "../../../ports/cgroups.ts";
 import type { HostFacts } from "../../../ports/host.ts";
 import { resolveCapabilities } from "./capabilities.ts";
@@ -11,6 +12,7 @@ import type { MountBlock, PodFiles } from "./default-mounts.ts";
 import { defaultMounts } from "./default-mounts.ts";
 import type { ResolvedDevice } from "./devices.ts";
 import { deviceOps } from "./devices.ts";
+import { hookOps } from "./hooks.ts";
 import { defaultRlimits } from "./limits.ts";
 
 import type { BindOp } from "./mounts.ts";
@@ -26,6 +28,8 @@ export interface ContainerPaths {
   /** Absolute; "" writes no log. */
   readonly log: string;
   readonly exitFile: string;
+  /** Made only for hooks. */
+  readonly bundle: string;
 }
 
 export interface LaunchInput {
@@ -42,6 +46,7 @@ export interface LaunchInput {
   readonly devices: readonly ResolvedDevice[];
   /** Of CDI devices; they take the place of the container's own at the same targets. */
   readonly injectedMounts: readonly MountBlock[];
+  readonly hooks: readonly CdiHook[];
   readonly cgroup: CgroupPlan;
   readonly cgroupView: CgroupView;
   readonly files: PodFiles;
@@ -182,6 +187,11 @@ function rootOps(input: LaunchInput): readonly RootOp[] {
     ...before,
     ...devices,
     ...mounts.slice(before.length),
+    ...hookOps(input.hooks, {
+      containerId: input.containerId,
+      annotations: config.annotations,
+      bundle: input.paths.bundle,
+    }),
     ...(security.privileged ? [] : pathOps(security.maskedPaths, security.readonlyPaths)),
   ];
 }

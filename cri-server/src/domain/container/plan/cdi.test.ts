@@ -32,6 +32,7 @@ const inject = (edits: Partial<CdiEdits>, inUserns = false) =>
             deviceNodes: [],
             mounts: [],
             additionalGids: [],
+            hooks: [],
             refused: [],
             ...edits,
           },
@@ -131,7 +132,8 @@ describe("injectCdi", () => {
   });
 
   it.each([
-    [{ refused: ["hook createContainer /x"] }, "not offered: hook createContainer /x"],
+    [{ refused: ["hook poststop /x"] }, "not offered: hook poststop /x"],
+    [{ hooks: [{ path: "/x", args: [], env: [], timeoutSeconds: 1 }] }, '"/x" is not a program'],
     [{ mounts: [{ ...mount, type: "nfs" }] }, 'type "nfs" is not offered'],
     [{ mounts: [{ ...mount, options: ["noatime"] }] }, 'option "noatime" is not offered'],
     [{ mounts: [{ ...mount, hostPath: "/gone" }] }, '"/gone" (for /lib/x) does not exist'],

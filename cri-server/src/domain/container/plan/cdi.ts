@@ -1,7 +1,7 @@
 import { BerthError } from "../../../errors/berth-error.ts";
 import type { ContainerConfig, ResolvedUser } from "../../../model/container.ts";
 import type { MountAttributes, Propagation } from "../../../model/plan.ts";
-import type { CdiDeviceNode, CdiDevices, CdiEdits, CdiMount } from "../../../ports/cdi.ts";
+import type { CdiDeviceNode, CdiDevices, CdiEdits, CdiHook, CdiMount } from "../../../ports/cdi.ts";
 import type { HostFacts, HostFiles } from "../../../ports/host.ts";
 import type { MountBlock } from "./default-mounts.ts";
 import type { ResolvedDevice } from "./devices.ts";
@@ -13,6 +13,7 @@ export interface CdiInjection {
   readonly devices: readonly ResolvedDevice[];
   readonly mounts: readonly MountBlock[];
   readonly groups: readonly number[];
+  readonly hooks: readonly CdiHook[];
 }
 
 interface CdiDeps {
@@ -41,12 +42,15 @@ export async function injectCdi(
   const mounts = edits.flatMap(({ source, mounts }) =>
     mounts.map((mount) => toBlock(deps.host, source, mount, inUserns)),
   );
-  await Promise.all(edits.map((edit) => checkSources(deps.files, edit)));
+  await Promise.all(
+    edits.flatMap((edit) => [checkSources(deps.files, edit), checkHooks(deps.files, edit, inUserns)]),
+  );
   return {
     env: edits.flatMap(({ env }) => env),
     devices: lastOf(devices),
     mounts: lastOf(mounts),
     groups: edits.flatMap(({ additionalGids }) => additionalGids),
+    hooks: edits.flatMap(({ hooks }) => hooks),
   };
 }
 
@@ -164,5 +168,15 @@ async function checkSources(files: HostFiles, { source, mounts }: CdiEdits): Pro
       "invalid-argument",
       `CDI_devices: ${source}: mounts: ${JSON.stringify(hostPath)} (for ${containerPath}) does not exist`,
     );
+  }
+}
+
+/** Hooks are the host's programs: root of a user namespace could do nothing of what they are for. */
+async function checkHooks(files: HostFiles, { source, hooks }: CdiEdits, inUserns: boolean): Promise<void> {
+  for (const { path } of hooks) {
+    const where = `CDI_devices: ${source}: hooks: ${JSON.stringify(path)}`;
+    if (inUserns) throw new BerthError("unimplemented", `${where} is not offered in a user namespace`);
+    if ((await files.kindOf(path)) === "file") continue;
+    throw new BerthError("invalid-argument", `${where} is not a program of this machine`);
   }
 }

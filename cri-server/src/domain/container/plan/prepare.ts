@@ -19,6 +19,7 @@ import type { PodFiles } from "./default-mounts.ts";
 import type { ResolvedDevice } from "./devices.ts";
 import { deviceRules, resolveDevices } from "./devices.ts";
 import { resolveEnv } from "./env.ts";
+import { bundleConfig } from "./hooks.ts";
 import { resolveOomScore, resolveResources } from "./limits.ts";
 import { selectSeccomp } from "./seccomp-select.ts";
 import { resolveApparmor } from "./security.ts";
@@ -60,6 +61,8 @@ export interface LaunchRequest {
 /** Everything that CreateContainer gives to the monitor and to the container's record. */
 export interface PreparedLaunch {
   readonly plan: LaunchPlan;
+  /** config.json for hooks; undefined: there are none. */
+  readonly bundleConfig: string | undefined;
   readonly user: ResolvedUser;
   readonly facts: ProcessFacts;
   readonly stopSignal: number;
@@ -111,6 +114,7 @@ export async function prepareLaunch(deps: PlanDeps, request: LaunchRequest): Pro
     seccomp: filter?.bytes ?? new Uint8Array(0),
     devices,
     injectedMounts: injection.mounts,
+    hooks: injection.hooks,
     cgroup,
     cgroupView: deps.cgroups.view(cgroupPath),
     host: deps.host,
@@ -118,6 +122,7 @@ export async function prepareLaunch(deps: PlanDeps, request: LaunchRequest): Pro
   });
   return {
     plan,
+    bundleConfig: injection.hooks.length === 0 ? undefined : bundleConfig(plan, config.annotations),
     user,
     facts,
     stopSignal,
