@@ -1,5 +1,6 @@
 import { AdminClient, AdminFailure } from "./cli/admin-client.ts";
 import { explainHelp, runExplain } from "./cli/explain.ts";
+import { fsckHelp, runFsck } from "./cli/fsck.ts";
 import { imageHelp, runImage, UsageError } from "./cli/image.ts";
 import { berthVersion } from "./config/version.ts";
 
@@ -13,6 +14,7 @@ Speaks with a running berthd. --socket is its admin.sock, in its state directory
 
 ${imageHelp}
 ${explainHelp}
+${fsckHelp}
 berth version
 berth help
 `;
@@ -29,6 +31,8 @@ async function main(words: readonly string[]): Promise<number> {
       return await runImage(new AdminClient(socket), rest);
     case "explain":
       return await runExplain(new AdminClient(socket), rest);
+    case "fsck":
+      return await runFsck(new AdminClient(socket), rest);
     case "version":
     case "--version":
       process.stdout.write(`berth ${berthVersion}\n`);

@@ -4,7 +4,7 @@ import { listLinks } from "../link/host.ts";
 import { parseAlias } from "../link/names.ts";
 import type { Link } from "../link/rtnetlink.ts";
 import { decodeAddress, decodeRoute, dumpAddresses, dumpRoutes, rtm } from "../link/rtnetlink.ts";
-import { describePort } from "../nft/host-ports.ts";
+import { describePort, linkOfOwner } from "../nft/host-ports.ts";
 import type { KernelElement } from "../nft/table.ts";
 import { addressOfBytes, formatAddress, formatPrefix } from "../spec/address.ts";
 
@@ -27,10 +27,21 @@ export interface NetworkFacts {
   readonly routes: readonly string[];
 }
 
-/** A link on the host that carries our mark. */
+/** A link on the host that carries our mark: whose it is, and of which network. */
 export interface OwnedLink {
   readonly name: string;
   readonly containerId: string;
+  readonly network: string;
+  /** Two servers may use one name for networks on bridges of their own. */
+  readonly bridge: string;
+}
+
+/** A host port as inspectHostPorts shows it, whose it is, and the link that proves that its pod lives. */
+export interface OwnedPort {
+  readonly name: string;
+  readonly containerId: string;
+  readonly network: string;
+  readonly link: string;
 }
 
 const mainTable = 254;
@@ -121,20 +132,19 @@ export async function listOwned(
   context: Context,
 ): Promise<{ readonly links: readonly OwnedLink[]; readonly hostPorts: readonly OwnedPort[] }> {
   const [links, elements] = await Promise.all([context.host.listLinks(), context.table.list()]);
+  const names = new Map(links.map((link) => [link.index, link.name]));
   return {
-    links: links.flatMap(({ name, alias }) => {
+    links: links.flatMap(({ name, alias, master }) => {
       const owner = parseAlias(alias);
-      return owner === undefined ? [] : [{ name, containerId: owner.containerId }];
+      if (owner === undefined) return [];
+      const { containerId, network } = owner;
+      return [{ name, containerId, network, bridge: names.get(master) ?? "" }];
     }),
     hostPorts: elements.map((element) => ({
-      text: formatElement(element),
+      name: formatElement(element),
       containerId: ownerOf(element),
+      network: element.owner.split(" ")[1] ?? "",
+      link: linkOfOwner(element.owner),
     })),
   };
-}
-
-/** A host port as inspectHostPorts shows it, and whose it is. */
-export interface OwnedPort {
-  readonly text: string;
-  readonly containerId: string;
 }

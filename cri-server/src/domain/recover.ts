@@ -6,6 +6,7 @@ import { recordExit, saveLater } from "./container/exit.ts";
 import { cleanUpContainer, leaseOwners } from "./container/remove.ts";
 import { nextContainerStatus } from "./container/transition.ts";
 import type { LifecycleDeps } from "./deps.ts";
+import { removeContainerLeftover, removePodLeftover } from "./leftovers.ts";
 import type { ContainerEntry, PodEntry } from "./objects.ts";
 import { loseMonitor, watchMonitor } from "./sandbox/monitoring.ts";
 import { cleanUpSandbox } from "./sandbox/remove.ts";
@@ -279,17 +280,10 @@ async function removeLeftovers(deps: Deps): Promise<void> {
   const containerIds = new Set([...deps.objects.containers()].map((entry) => entry.container.id as string));
   const left = await deps.storage.leftovers(sandboxIds, containerIds);
   for (const id of left.sandboxIds) {
-    void deps.background.add(`leftover ${id}`, async () => {
-      await deps.storage.unpin(id);
-      await deps.monitors.removeTrees([deps.storage.pod(id).dir]);
-    });
+    void deps.background.add(`leftover ${id}`, () => removePodLeftover(deps, id));
   }
   for (const id of left.containerIds) {
-    void deps.background.add(`leftover ${id}`, async () => {
-      await deps.monitors.removeTrees([deps.storage.container(id).dir]);
-      await deps.storage.releaseLayer(id);
-      await deps.storage.removeExit(id);
-    });
+    void deps.background.add(`leftover ${id}`, () => removeContainerLeftover(deps, id));
   }
   void deps.background.add("network collect", () => deps.network.collect([...sandboxIds]));
 }

@@ -111,6 +111,12 @@ export type CgroupView =
       readonly links: readonly { readonly name: string; readonly to: string }[];
     };
 
+/** A group that is named for a container or sandbox. */
+export interface IdGroup {
+  readonly path: string;
+  readonly id: string;
+}
+
 /** cgroup v1 or v2, found at start. Values are computed here (pure where possible) and written by whoever runs the plan. */
 export interface Cgroups {
   readonly version: 1 | 2;
@@ -136,6 +142,10 @@ export interface Cgroups {
   update(path: string, before: Resources, patch: Resources): Promise<Resources>;
   /** File by file, what these resources ask for and what the kernel has. */
   limits(path: string, resources: Resources): readonly LimitInForce[];
+  /** The group's directories in (and below) which the process is not. Empty: it is where it belongs. */
+  groupsWithout(path: string, pid: number): Promise<readonly string[]>;
+  /** Groups named for some id, directly below these parents and the default one. */
+  groupsOfIds(parents: readonly string[]): Promise<readonly IdGroup[]>;
   usage(path: string): Promise<CgroupUsage>;
   /** The usage and what metrics need beside it. */
   details(path: string): Promise<CgroupDetails>;

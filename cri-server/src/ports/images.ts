@@ -36,6 +36,8 @@ export interface Images {
   list(): readonly Image[];
   /** All names of it. Success when missing. Layers in use stay until released. Resolves when it is invisible. */
   remove(reference: string): Promise<void>;
+  /** Where its layers lie unpacked, lowest first; empty when it is not there. */
+  layerDirs(id: ImageId): readonly string[];
   /** Holds the image for `owner` (a container id, or `<container id>/<n>` for a volume) until released. Rejects `image-not-found`. */
   lease(id: ImageId | string, owner: string): Promise<ImageLease>;
   release(owner: string): Promise<void>;

@@ -27,8 +27,12 @@ export interface PodNetwork {
   detach(sandboxId: string, netnsPath: string): Promise<void>;
   /** What is kept of a sandbox's attachments. */
   attachments(sandboxId: string): Promise<readonly AttachmentFacts[]>;
-  /** Sandboxes for which an attachment of ours is kept. */
-  attached(): Promise<readonly string[]>;
+  /** Every attachment of ours that is kept. */
+  attached(): Promise<readonly { readonly sandboxId: string; readonly network: string }[]>;
+  /** CHECK of an attached sandbox. Rejects `network-failed` with what its plugins miss. */
+  check(sandboxId: string, netnsPath: string, signal?: AbortSignal): Promise<void>;
+  /** The network of new pods, and those of attachments that are kept; with the bridges that their plugins name. */
+  networks(): Promise<readonly { readonly name: string; readonly bridges: readonly string[] }[]>;
   /** From memory: never waits. */
   status(): NetworkStatus;
   /** GC: everything that belongs to none of these sandboxes is freed. Run once after recovery and then periodically. */

@@ -55,7 +55,7 @@ export async function explainContainer(
     ...(usage === undefined ? {} : { usage }),
     ...(root === undefined
       ? {}
-      : { root: { layers: await layersOf(deps, container, root), upper: root.upper || container.layerDir } }),
+      : { root: { layers: layersOf(deps, container, root), upper: root.upper || container.layerDir } }),
     mounts: mounts.map(({ target, type, source, options }) => ({ target, type, source, options })),
     seccompWanted: config.security.privileged ? "unconfined" : nameOf(config.security.seccomp),
     apparmorWanted: container.process.apparmor,
@@ -88,13 +88,9 @@ async function usageOf(deps: ExplainDeps, container: Container): Promise<Contain
 }
 
 /** The kernel names the layers that it was given by descriptors only as numbers: then they follow from the image. */
-async function layersOf(
-  deps: ExplainDeps,
-  container: Container,
-  root: MountFacts,
-): Promise<readonly string[]> {
+function layersOf(deps: ExplainDeps, container: Container, root: MountFacts): readonly string[] {
   const isNamed = root.lower.length > 0 && root.lower.every((layer) => layer.startsWith("/"));
-  return isNamed ? root.lower : (await deps.layerDirs(container.imageId)).toReversed();
+  return isNamed ? root.lower : deps.images.layerDirs(container.imageId).toReversed();
 }
 
 function milestonesOf({ createdAt, status }: Container): readonly Milestone[] {

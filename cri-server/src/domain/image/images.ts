@@ -167,6 +167,11 @@ class ImageService implements Images, ImageAdmin {
     return [...this.#leases.values()].includes(id);
   }
 
+  layerDirs(id: ImageId): readonly string[] {
+    const diffIds = this.#index.find(id)?.diffIds ?? [];
+    return diffIds.map((diffId) => this.#deps.store.layerDir(diffId));
+  }
+
   async lease(id: string, owner: string): Promise<ImageLease> {
     const image = this.#index.find(id);
     if (image === undefined) {

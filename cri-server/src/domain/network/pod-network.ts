@@ -30,8 +30,6 @@ export interface PodNetworkDeps {
 
 /** The pod network with what only tools need. */
 export interface CniNetwork extends PodNetwork {
-  /** CHECK of an attached sandbox. Rejects `network-failed` with what its plugins miss. */
-  check(sandboxId: string, netnsPath: string, signal?: AbortSignal): Promise<void>;
   /** Resolves when the directory has been read and the network in it, if any, has been checked once. */
   ready(): Promise<void>;
 }
@@ -177,9 +175,20 @@ class Network implements CniNetwork {
     }));
   }
 
-  async attached(): Promise<readonly string[]> {
+  async attached(): Promise<readonly { readonly sandboxId: string; readonly network: string }[]> {
     const ours = (await this.#deps.cache.list()).filter((cached) => cached.ours);
-    return ours.map(({ containerId }) => containerId);
+    return ours.map(({ containerId, networkName }) => ({ sandboxId: containerId, network: networkName }));
+  }
+
+  async networks(): Promise<readonly { readonly name: string; readonly bridges: readonly string[] }[]> {
+    const kept = (await this.#deps.cache.list()).filter((cached) => cached.ours);
+    const texts = new Set(kept.map(({ config }) => config));
+    const lists = [...texts].map((config) => parseNetworkList("cached", config));
+    const current = this.#configuration.current?.list;
+    return [...(current === undefined ? [] : [current]), ...lists].map(({ name, plugins }) => ({
+      name,
+      bridges: plugins.flatMap(({ config }) => (typeof config.bridge === "string" ? [config.bridge] : [])),
+    }));
   }
 
   status(): NetworkStatus {

@@ -44,6 +44,16 @@ export async function removeCgroupParent(
   });
 }
 
+/** Removes the group if it is the default parent, Berth's own, and no pod has it: the record of who made it is gone. */
+export async function removeDefaultParent(deps: Deps, path: string): Promise<void> {
+  await deps.locks.run(lockKey, async () => {
+    const isUsed = [...deps.objects.pods()].some(({ sandbox }) => sandbox.cgroupParent === path);
+    if (!isUsed && path === deps.cgroups.resolveParent("", "")) {
+      await deps.cgroups.removeParent(deps.cgroups.joining(path).join);
+    }
+  });
+}
+
 function others(deps: Deps, sandbox: Sandbox): readonly Sandbox[] {
   const found: Sandbox[] = [];
   for (const { sandbox: other } of deps.objects.pods()) {

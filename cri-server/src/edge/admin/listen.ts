@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { chmod, rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { ExplainDeps } from "../../domain/explain/deps.ts";
+import type { FsckDeps } from "../../domain/fsck/defect.ts";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { ImageAdmin } from "../../ports/image-admin.ts";
 import type { Images } from "../../ports/images.ts";
@@ -13,8 +14,8 @@ const maxBodyBytes = 1024 * 1024;
 
 export interface AdminDeps {
   readonly images: Images & ImageAdmin;
-  /** What explanations are made from. */
-  readonly operator: ExplainDeps;
+  /** What explanations and checks are made from. */
+  readonly operator: ExplainDeps & FsckDeps;
   readonly log: Logger;
 }
 

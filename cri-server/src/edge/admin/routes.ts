@@ -1,4 +1,5 @@
 import { explain } from "../../domain/explain/pod.ts";
+import { fsck } from "../../domain/fsck/fsck.ts";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { AdminDeps } from "./listen.ts";
 
@@ -25,6 +26,14 @@ export const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
     },
   ],
   ["/explain", async ({ operator }, call) => await call.send(await explain(operator, text(call, "subject")))],
+  [
+    "/fsck",
+    async ({ operator }, call) => {
+      for (const finding of await fsck(operator, call.arguments.repair === true)) {
+        await call.send(finding);
+      }
+    },
+  ],
   ["/images/inspect", async ({ images }, call) => await call.send(await images.inspect(text(call, "image")))],
   [
     "/images/tag",

@@ -29,10 +29,12 @@ describe("isSame", () => {
   });
 });
 
-it("a file that can't be read differs", () => {
-  const write = { controller: "memory", file: "memory.max", value: "4096", field: undefined };
-  expect(limitsInForce([write], () => undefined)).toEqual([
-    { file: "memory.max", wanted: "4096", inForce: undefined, differs: true },
+it("a file that can't be read differs, unless nobody asked for it by name", () => {
+  const write = { controller: "memory", file: "memory.max", value: "4096", field: "memory_limit_in_bytes" };
+  const missing = { file: "memory.max", wanted: "4096", inForce: undefined };
+  expect(limitsInForce([write], () => undefined)).toEqual([{ ...missing, differs: true }]);
+  expect(limitsInForce([{ ...write, field: undefined }], () => undefined)).toEqual([
+    { ...missing, differs: false },
   ]);
   expect(limitsInForce([write], (_, file) => (file === "memory.max" ? "4096\n" : undefined))).toEqual([
     { file: "memory.max", wanted: "4096", inForce: "4096", differs: false },

@@ -11,9 +11,11 @@ export function limitsInForce(
   writes: readonly ControllerWrite[],
   read: (controller: string, file: string) => string | undefined,
 ): readonly LimitInForce[] {
-  return writes.map(({ controller, file, value }) => {
+  return writes.map(({ controller, file, value, field }) => {
     const inForce = read(controller, file)?.trim();
-    return { file, wanted: value, inForce, differs: inForce === undefined || !isSame(value, inForce) };
+    // What nobody asked for by name is left out where this machine has no file for it.
+    const differs = inForce === undefined ? field !== undefined : !isSame(value, inForce);
+    return { file, wanted: value, inForce, differs };
   });
 }
 

@@ -50,6 +50,11 @@ export class CgroupsSystemd extends CgroupsV2 {
     return made;
   }
 
+  /** The slice around the scopes. */
+  protected override get defaultParent(): string {
+    return slicePath(this.#defaultSlice);
+  }
+
   override async enclose(path: string, pid: number): Promise<void> {
     const scope = posix.join(this.#mountpoint, path);
     const slice = posix.basename(posix.dirname(path));

@@ -12,6 +12,7 @@ import type {
   CgroupUsage,
   CgroupView,
   DeviceRule,
+  IdGroup,
   LimitInForce,
 } from "../../ports/cgroups.ts";
 import { detailsV1 } from "./cgroup-details.ts";
@@ -31,6 +32,7 @@ import {
 import type { Hierarchy } from "./cgroup-layout.ts";
 import { limitsInForce } from "./cgroup-limits.ts";
 import { mergeResources, patchOf } from "./cgroup-patch.ts";
+import { directoriesWithout, groupsOfIds } from "./cgroup-survey.ts";
 import { usageV1 } from "./cgroup-usage.ts";
 import { valuesV1 } from "./cgroup-values.ts";
 import type { CgroupSettings } from "./cgroup2.ts";
@@ -126,6 +128,15 @@ export class CgroupsV1 implements Cgroups {
     return limitsInForce(valuesV1(resources), (controller, file) => this.#read(controller, path, file));
   }
 
+  groupsWithout(path: string, pid: number): Promise<readonly string[]> {
+    return directoriesWithout(this.joining(path).join, pid);
+  }
+
+  groupsOfIds(parents: readonly string[]): Promise<readonly IdGroup[]> {
+    const mountpoints = this.#hierarchies.map(({ mountpoint }) => mountpoint);
+    return groupsOfIds(mountpoints, [...parents, this.resolveParent("", "")]);
+  }
+
   usage(path: string): Promise<CgroupUsage> {
     return this.#settings.turns.run(() => this.#usage(path));
   }
@@ -155,13 +166,13 @@ export class CgroupsV1 implements Cgroups {
 
   async killAll(path: string): Promise<void> {
     const freezer = this.#byController.get("freezer");
-    if (freezer !== undefined) return killFrozen(posix.join(freezer, path));
-    // Without a freezer a group that forks faster than it is killed can win a round, but not all of them.
-    const directory = this.joining(path).join[0];
-    if (directory === undefined) return;
+    const state = freezer === undefined ? "" : posix.join(freezer, path, "freezer.state");
+    if (state !== "" && (await readGroupFile(state)) !== undefined) return killFrozen(posix.dirname(state));
+    // Without a freezer a group that forks faster than it is killed can win a round, but not all of them. A group that
+    // somebody has taken from the freezer alone is still in the other hierarchies.
     for (let round = 0; round < 100; round++) {
-      const pids = await processesOf(directory);
-      if (pids.length === 0) return;
+      const pids = new Set((await Promise.all(this.joining(path).join.map(processesOf))).flat());
+      if (pids.size === 0) return;
       for (const pid of pids) killQuietly(pid);
       await sleep(2);
     }

@@ -10,6 +10,7 @@ import type {
   Cgroups,
   CgroupUsage,
   CgroupView,
+  IdGroup,
   LimitInForce,
 } from "../../ports/cgroups.ts";
 import type { Clock } from "../../ports/clock.ts";
@@ -29,6 +30,7 @@ import {
 } from "./cgroup-files.ts";
 import { limitsInForce } from "./cgroup-limits.ts";
 import { mergeResources, patchOf } from "./cgroup-patch.ts";
+import { directoriesWithout, groupsOfIds } from "./cgroup-survey.ts";
 import { usageV2 } from "./cgroup-usage.ts";
 import { checkUnified, valuesV2 } from "./cgroup-values.ts";
 import { DevicePrograms } from "./device-programs.ts";
@@ -118,6 +120,19 @@ export class CgroupsV2 implements Cgroups {
   limits(path: string, resources: Resources): readonly LimitInForce[] {
     const directory = this.#directory(path);
     return limitsInForce(valuesV2(resources), (_, file) => tryReadKernelFile(`${directory}/${file}`));
+  }
+
+  groupsWithout(path: string, pid: number): Promise<readonly string[]> {
+    return directoriesWithout([this.#directory(path)], pid);
+  }
+
+  groupsOfIds(parents: readonly string[]): Promise<readonly IdGroup[]> {
+    return groupsOfIds([this.#mountpoint], [...parents, this.defaultParent]);
+  }
+
+  /** Where pods without a parent of their own go. */
+  protected get defaultParent(): string {
+    return this.resolveParent("", "");
   }
 
   usage(path: string): Promise<CgroupUsage> {
