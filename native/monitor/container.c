@@ -181,20 +181,9 @@ static bool is_id(const char *id)
 	return id[0] && id[strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")] == 0;
 }
 
-/* The kubelet makes the container's log directory; other clients leave it to us. */
 static bool open_log(struct container *ct)
 {
-	char parent[PATH_MAX];
-	if (!ct->log_path[0])
-		return true;
-	ct->log.fd = log_open(ct->log_path);
-	if (ct->log.fd < 0 && errno == ENOENT) {
-		const char *slash = strrchr(ct->log_path, '/');
-		snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - ct->log_path) : 0, ct->log_path);
-		if (mkdir(parent, 0755) == 0)
-			ct->log.fd = log_open(ct->log_path);
-	}
-	return ct->log.fd >= 0;
+	return !ct->log_path[0] || (ct->log.fd = log_open(ct->log_path)) >= 0;
 }
 
 static bool watch_child(struct container *ct)

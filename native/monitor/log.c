@@ -17,11 +17,6 @@ static _Alignas(4096) uint8_t work[WORK];
 static size_t used;
 static bool dirty;
 
-int log_open(const char *path)
-{
-	return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0640);
-}
-
 static void flush(struct log *log)
 {
 	size_t done = 0;

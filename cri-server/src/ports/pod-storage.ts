@@ -54,8 +54,8 @@ export interface PodStorage {
   makeBundle(containerId: string, config: string): Promise<void>;
   /** Gives back what a container's directory had beyond its files; after these have been removed. */
   releaseLayer(containerId: string): Promise<void>;
-  /** Makes the directory of a log file, if it is missing. */
-  makeLogDirectory(logPath: string): Promise<void>;
+  /** Makes a pod's log directory, if it is missing; what is below it the monitor makes. */
+  makeLogDirectory(directory: string): Promise<void>;
   /** The durable exit record, or undefined when there is none that can be read. */
   readExit(containerId: string): Promise<ExitRecord | undefined>;
   removeExit(containerId: string): Promise<void>;

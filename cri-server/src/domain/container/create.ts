@@ -15,6 +15,7 @@ import type { ContainerEntry, PodEntry } from "../objects.ts";
 import { newContainerId } from "../objects.ts";
 import { checkAgainstPod, targetPid, withPodNamespaces } from "./checks.ts";
 import { recordExit } from "./exit.ts";
+import { confinedLogPath } from "./plan/log-path.ts";
 import type { PreparedLaunch } from "./plan/prepare.ts";
 import { prepareLaunch } from "./plan/prepare.ts";
 import { leaseOwners, volumeOwner } from "./remove.ts";
@@ -199,7 +200,7 @@ async function preparePlan(deps: Deps, work: Work, leases: Leases): Promise<Prep
     paths: {
       upper: paths.upper,
       work: paths.work,
-      log: logPathOf(work),
+      log: confinedLogPath(pod.sandbox.config.logDirectory, config.logPath),
       exitFile: paths.exitFile,
       bundle: paths.bundle,
     },
@@ -243,7 +244,9 @@ async function intend(
         const { bundleConfig } = prepared;
         return bundleConfig === undefined ? undefined : deps.storage.makeBundle(id, bundleConfig);
       }),
-    container.logPath === "" ? Promise.resolve() : deps.storage.makeLogDirectory(container.logPath),
+    container.logPath === ""
+      ? Promise.resolve()
+      : deps.storage.makeLogDirectory(pod.sandbox.config.logDirectory),
   ]);
   return entry;
 }

@@ -1,5 +1,5 @@
 import { chmod, chown, copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { BerthError } from "../../errors/berth-error.ts";
 import { settleAll } from "../../lib/settle-all.ts";
 import type { Logger } from "../../ports/logger.ts";
@@ -56,8 +56,8 @@ export async function createPodStorage(deps: PodStorageDeps): Promise<OpenedPodS
     makeBundle: (id, config) => makeBundle(container(id).bundle, config),
     makeContainer: (id, owner, limitBytes) => makeContainer(container(id), owner, projects, limitBytes),
     releaseLayer: (id) => projects.release(container(id).dir),
-    makeLogDirectory: async (logPath) => {
-      await mkdir(dirname(logPath), { recursive: true, mode: 0o755 });
+    makeLogDirectory: async (directory) => {
+      await mkdir(directory, { recursive: true, mode: 0o755 });
     },
     readExit: (id) => readExit(deps, container(id).exitFile),
     removeExit: (id) => rm(container(id).exitFile, { force: true }),
