@@ -1,5 +1,7 @@
 import { BerthError } from "../../errors/berth-error.ts";
 import { codeOfErrno } from "../../errors/errno.ts";
+import { settleAll } from "../../lib/settle-all.ts";
+import { Steps } from "../../lib/steps.ts";
 import type { ImageId } from "../../model/ids.ts";
 import type { Image, ImageLease, ImageReference } from "../../model/image.ts";
 import type { ImageAdmin, ImageDetails, ImageProblem, Transfer } from "../../ports/image-admin.ts";
@@ -98,19 +100,26 @@ class ImageService implements Images, ImageAdmin {
 
   async #bring(reference: ImageReference, request: PullRequest, shared: AbortSignal): Promise<ImageId> {
     const started = performance.now();
-    const repository = await this.#deps.registry.repository(reference, request.auth);
+    const steps = new Steps();
+    const [rules, repository] = await settleAll([
+      this.#deps.policy.rules(),
+      this.#deps.registry.repository(reference, request.auth),
+    ]);
+    steps.mark("configuration");
     const order: Order = {
       ask: reference.digest ?? reference.tag,
       names: [reference],
+      steps,
       admit: async ({ top, fetched }) => {
         const digests = [top.digest, fetched.digest];
-        const rules = await this.#deps.policy.rules();
         await admit(rules, { reference, namespace: request.namespace, repository, digests }, shared);
       },
     };
     const pulled = await this.#library.bring(repository, order, shared);
+    this.#deps.log.debug({ image: pulled, steps: steps.spent }, "steps of a pull");
     const milliseconds = Math.round(performance.now() - started);
-    this.#deps.log.info({ image: canonicalName(reference), id: pulled, milliseconds }, "image pulled");
+    const bytes = Number(this.#index.find(pulled)?.size ?? 0n);
+    this.#deps.log.info({ image: canonicalName(reference), id: pulled, bytes, milliseconds }, "image pulled");
     return pulled;
   }
 

@@ -1,4 +1,5 @@
 import { BerthError } from "../../errors/berth-error.ts";
+import { Steps } from "../../lib/steps.ts";
 import type { Digest } from "../../model/ids.ts";
 import type { Transfer } from "../../ports/image-admin.ts";
 import type { ImageStore, LayerIntake, StoredLayer, UnpackResult } from "../../ports/image-store.ts";
@@ -9,6 +10,8 @@ import { Slots } from "./slots.ts";
 
 /** How often a layer is fetched anew, from its first byte, when what came was not what its digest promises. */
 const maxWrongContent = 2;
+
+const progressMs = 10_000;
 
 export interface LayerPoolDeps {
   readonly store: ImageStore;
@@ -112,17 +115,26 @@ export class LayerPool {
 
   async #fetch(request: LayerRequest, signal: AbortSignal): Promise<StoredLayer> {
     for (let attempt = 1; ; attempt++) {
+      const steps = new Steps();
       const intake = await this.#deps.store.takeIn(request.descriptor);
+      steps.mark("open");
       this.#intakes.add({ descriptor: request.descriptor, intake });
+      const progress = this.#sayProgress(request.descriptor, intake);
       try {
         const result = await receive(request, intake, signal);
+        steps.mark("receive");
         const present = this.#layers.get(result.diffId);
         if (present !== undefined) {
           await intake.abandon(false);
           return present;
         }
         const layer = await intake.commit(result, false);
+        steps.mark("commit");
         this.add(layer);
+        this.#deps.log.debug(
+          { digest: layer.blob, bytes: layer.blobBytes, steps: steps.spent },
+          "a layer came",
+        );
         return layer;
       } catch (error) {
         const isWrong = error instanceof WrongContent;
@@ -134,9 +146,16 @@ export class LayerPool {
         const { digest } = request.descriptor;
         this.#deps.log.warn({ digest, err: error }, "a layer is fetched again from its start");
       } finally {
+        clearInterval(progress);
         this.#forget(intake);
       }
     }
+  }
+
+  /** A pull that takes long says how far it is. */
+  #sayProgress({ digest, size }: Descriptor, intake: LayerIntake): NodeJS.Timeout {
+    const say = (): void => this.#deps.log.info({ digest, size, have: intake.arrived }, "a layer is coming");
+    return setInterval(say, progressMs).unref();
   }
 
   #forget(intake: LayerIntake): void {

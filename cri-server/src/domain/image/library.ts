@@ -1,5 +1,6 @@
 import { BerthError } from "../../errors/berth-error.ts";
 import { KeyedMutex } from "../../lib/keyed-mutex.ts";
+import type { Steps } from "../../lib/steps.ts";
 import type { Digest, ImageId } from "../../model/ids.ts";
 import type { ImageReference } from "../../model/image.ts";
 import type { Clock } from "../../ports/clock.ts";
@@ -29,6 +30,8 @@ export interface LibraryDeps {
 export interface Order {
   readonly ask: string;
   readonly names: readonly ImageReference[];
+  /** Where the time goes. */
+  readonly steps?: Steps;
   /** Called when the manifest is known, before anything large is fetched. Rejects to refuse. */
   readonly admit?: (resolved: ResolvedImage, signal: AbortSignal) => Promise<void>;
 }
@@ -85,12 +88,15 @@ export class ImageLibrary {
 
   async #bring(repository: Repository, order: Order, signal: AbortSignal): Promise<ImageId> {
     const resolved = await resolveImage(repository, order.ask, this.#deps.platform, signal);
+    order.steps?.mark("manifest");
     await order.admit?.(resolved, signal);
+    order.steps?.mark("admit");
     const id = resolved.manifest.config.digest as string as ImageId;
     if (await this.#isPresent(id, order.names, resolved)) {
       return id;
     }
     const content = await fetchContent(repository, resolved, this.pool, signal);
+    order.steps?.mark("content");
     try {
       signal.throwIfAborted();
       await this.change(async () => {
@@ -98,6 +104,7 @@ export class ImageLibrary {
           recordOf(order.names, resolved, content, this.index.stored(id), this.#deps.clock.now()),
         );
       });
+      order.steps?.mark("record");
       return id;
     } finally {
       for (const layer of content.layers) {

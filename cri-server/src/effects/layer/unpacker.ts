@@ -180,6 +180,10 @@ class Job implements UnpackJob {
     connection.write(this.#backlog);
     connection.on("data", (text: string) => {
       answer += text;
+      // On a busy machine a process that has said its last word may be long in ending.
+      if (answer.endsWith("\n")) {
+        connection.destroy();
+      }
     });
     // A worker that failed closes while progress is still being sent; its answer is what counts.
     let failure: Error | undefined;

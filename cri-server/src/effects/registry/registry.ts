@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { BerthError } from "../../errors/berth-error.ts";
+import { settleAll } from "../../lib/settle-all.ts";
 import type { ImageReference } from "../../model/image.ts";
 import type { PullAuth } from "../../ports/images.ts";
 import type { Logger } from "../../ports/logger.ts";
@@ -38,9 +39,11 @@ export class HttpRegistry implements Registry {
   }
 
   async repository(reference: ImageReference, given: PullAuth | undefined): Promise<Repository> {
-    const auth = isAnonymous(given) ? await this.#own(reference) : given;
+    const [auth, { hosts, directory }] = await settleAll([
+      isAnonymous(given) ? this.#own(reference) : Promise.resolve(given),
+      this.#configured(reference.registry),
+    ]);
     const { stallTimeoutSeconds, manifestTypes, ranges, meter, log } = this.#options;
-    const { hosts, directory } = await this.#configured(reference.registry);
     const home = new URL(defaultServer(reference.registry)).host;
     const clients = await Promise.all(
       hosts.map(async (host) => {
@@ -92,22 +95,20 @@ export class HttpRegistry implements Registry {
   }
 
   async #configured(registry: string): Promise<{ hosts: readonly RegistryHost[]; directory: string }> {
-    for (const name of [registry, "_default"]) {
+    const places = [registry, "_default"].map((name) => {
       const directory = join(this.#options.certsDir, name);
-      const path = join(directory, "hosts.toml");
-      let text: string;
-      try {
-        text = await readFile(path, "utf8");
-      } catch (error) {
-        if (
-          error instanceof Error &&
-          "code" in error &&
-          (error.code === "ENOENT" || error.code === "ENOTDIR")
-        ) {
-          continue;
-        }
-        throw new BerthError("pull-failed", `${path} can't be read`, { cause: error });
+      return { directory, reading: readHosts(directory) };
+    });
+    for (const { reading } of places) {
+      // Read at the same time; but what is wrong with the second matters only without the first.
+      reading.catch(() => {});
+    }
+    for (const { directory, reading } of places) {
+      const text = await reading;
+      if (text === undefined) {
+        continue;
       }
+      const path = hostsPath(directory);
       try {
         return { hosts: parseHosts(text, registry), directory };
       } catch (cause) {
@@ -120,6 +121,23 @@ export class HttpRegistry implements Registry {
 
   async close(): Promise<void> {
     this.#transport.close();
+  }
+}
+
+function hostsPath(directory: string): string {
+  return join(directory, "hosts.toml");
+}
+
+/** undefined when there is none. */
+async function readHosts(directory: string): Promise<string | undefined> {
+  const path = hostsPath(directory);
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR")) {
+      return undefined;
+    }
+    throw new BerthError("pull-failed", `${path} can't be read`, { cause: error });
   }
 }
 

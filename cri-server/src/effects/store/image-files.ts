@@ -1,6 +1,7 @@
-import { open, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { type FileHandle, open, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { BerthError } from "../../errors/berth-error.ts";
+import { settleAll } from "../../lib/settle-all.ts";
 import type { Digest } from "../../model/ids.ts";
 
 /** Where everything of images lies below the root directory. */
@@ -65,31 +66,44 @@ export async function onDisk<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Makes names in a directory durable. */
-export async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
+/** A directory whose names have to be made durable often: it is kept open. */
+export class DurableDirectory {
+  readonly #path: string;
+  #handle: FileHandle | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Resolves when the names in it are durable as they are now. */
+  async sync(): Promise<void> {
+    this.#handle ??= await open(this.#path, "r");
+    await this.#handle.sync();
+  }
+
+  async close(): Promise<void> {
+    await this.#handle?.close();
+    this.#handle = undefined;
   }
 }
 
-/** Replaces a file: after a power cut there is the old one or the new one. Both content and name are durable when resolved. */
-export async function replaceFile(path: string, content: string): Promise<void> {
+/**
+ * Replaces a file of `directory`: after a power cut there is the old one or the new one. Both content and name are durable when
+ * resolved. `before` has to be done before anybody may see the file, and goes on beside the writing of it.
+ */
+export async function replaceFile(
+  directory: DurableDirectory,
+  path: string,
+  content: string,
+  before: Promise<void> = Promise.resolve(),
+): Promise<void> {
   const temporary = `${path}.new`;
   try {
-    const handle = await open(temporary, "w", 0o600);
-    try {
-      await handle.writeFile(content);
-      await handle.datasync();
-    } finally {
-      await handle.close();
-    }
+    await settleAll([writeFile(temporary, content, { mode: 0o600, flush: true }), before]);
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
   }
-  await syncDirectory(dirname(path));
+  await directory.sync();
 }

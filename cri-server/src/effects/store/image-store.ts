@@ -12,7 +12,7 @@ import type {
 import type { Logger } from "../../ports/logger.ts";
 import type { Descriptor } from "../../ports/registry.ts";
 import type { Unpacker } from "../layer/unpacker.ts";
-import { hex, ImageFiles, layerKey, onDisk, replaceFile, syncDirectory } from "./image-files.ts";
+import { DurableDirectory, hex, ImageFiles, layerKey, onDisk, replaceFile } from "./image-files.ts";
 import { encodeRecord, type LayerRecord, readRecords } from "./image-records.ts";
 import { type Intake, type IntakeLimits, partialName, startIntake } from "./layer-intake.ts";
 
@@ -40,6 +40,9 @@ const syncDelayMs = 3000;
 export class FileImageStore implements ImageStore {
   readonly #options: ImageStoreOptions;
   readonly #files: ImageFiles;
+  readonly #blobNames: DurableDirectory;
+  readonly #recordNames: DurableDirectory;
+  readonly #layerNames: DurableDirectory;
   readonly #layers = new Map<Digest, LayerRecord>();
   #bootId = "";
   #syncTimer: NodeJS.Timeout | undefined;
@@ -53,6 +56,9 @@ export class FileImageStore implements ImageStore {
   constructor(options: ImageStoreOptions) {
     this.#options = options;
     this.#files = new ImageFiles(options.root);
+    this.#blobNames = new DurableDirectory(this.#files.blobs);
+    this.#recordNames = new DurableDirectory(this.#files.records);
+    this.#layerNames = new DurableDirectory(this.#files.layerRecords);
   }
 
   get mountpoint(): string {
@@ -179,14 +185,14 @@ export class FileImageStore implements ImageStore {
 
   async putImage(image: StoredImage): Promise<void> {
     await onDisk(async () => {
-      await syncDirectory(this.#files.blobs);
-      await replaceFile(this.#files.image(image.id), encodeRecord(image));
+      const blobs = this.#blobNames.sync();
+      await replaceFile(this.#recordNames, this.#files.image(image.id), encodeRecord(image), blobs);
     });
   }
 
   async deleteImage(id: ImageId): Promise<void> {
     await rm(this.#files.image(id), { force: true });
-    await syncDirectory(this.#files.records);
+    await this.#recordNames.sync();
   }
 
   async takeIn(descriptor: Descriptor): Promise<LayerIntake> {
@@ -348,7 +354,7 @@ export class FileImageStore implements ImageStore {
       if (this.#layers.get(layer.diffId) === layer) {
         const record = { ...layer, unsyncedBoot: "" };
         this.#layers.set(layer.diffId, record);
-        await replaceFile(this.#files.layerRecord(layer.diffId), encodeRecord(record));
+        await replaceFile(this.#layerNames, this.#files.layerRecord(layer.diffId), encodeRecord(record));
       }
     }
   }
@@ -357,6 +363,7 @@ export class FileImageStore implements ImageStore {
     clearTimeout(this.#syncTimer);
     clearTimeout(this.#trashTimer);
     await Promise.all(this.#background);
+    await Promise.all([this.#blobNames, this.#recordNames, this.#layerNames].map((one) => one.close()));
     await this.#options.unpacker.close();
   }
 }

@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { settleAll } from "../../lib/settle-all.ts";
 import type { Digest } from "../../model/ids.ts";
 import type { LayerIntake, StoredLayer, UnpackResult } from "../../ports/image-store.ts";
 import type { Descriptor } from "../../ports/registry.ts";
@@ -57,19 +58,16 @@ async function openIntake(
   const path = join(files.ingest, name);
   const into = join("tmp", `${hex(descriptor.digest).slice(0, 24)}-${counter}`);
   const directory = join(files.layers, into);
-  await mkdir(directory, { mode: 0o755 });
-  const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
-  let have: number;
-  try {
-    const { size } = await handle.stat();
-    have = trusted(size, descriptor.size);
-    if (have < size) {
-      await handle.truncate(have);
-    }
-  } catch (error) {
-    await handle.close();
+  const opening = openPartial(path, descriptor.size);
+  const making = mkdir(directory, { mode: 0o755 });
+  const [{ handle, have }] = await settleAll([opening, making]).catch(async (error: unknown) => {
+    await opening.then(
+      async (opened) => await opened.handle.close(),
+      () => {},
+    );
+    await rm(directory, { recursive: true, force: true });
     throw error;
-  }
+  });
   const job = unpacker.unpack({ blob: join("ingest", name), into, ...limits });
   return new Intake({
     path,
@@ -81,6 +79,22 @@ async function openIntake(
     publish,
     target: files.blob(descriptor.digest),
   });
+}
+
+/** Opens a blob's file, cut to what is surely there. */
+async function openPartial(path: string, blobSize: number): Promise<{ handle: FileHandle; have: number }> {
+  const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  try {
+    const { size } = await handle.stat();
+    const have = trusted(size, blobSize);
+    if (have < size) {
+      await handle.truncate(have);
+    }
+    return { handle, have };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
 }
 
 interface IntakeParts {
@@ -162,8 +176,7 @@ export class Intake implements LayerIntake {
     const { handle, path, target, directory, publish } = this.#parts;
     return await onDisk(async () => {
       await (this.#synced ?? handle.datasync());
-      await this.#close();
-      await rename(path, target);
+      await settleAll([this.#close(), rename(path, target)]);
       const layer = await publish(result, directory, keepDirectory).catch(async (error: unknown) => {
         await rm(target, { force: true });
         throw error;
