@@ -182,6 +182,30 @@ static int device(const char *kind, unsigned major, unsigned minor)
 	return 0;
 }
 
+/* fill: takes all keys that this user may have. */
+static int fill(void)
+{
+	char name[32];
+
+	for (int i = 0; i < 2000; i++) {
+		snprintf(name, sizeof name, "fill-%d", i);
+		/* KEY_SPEC_USER_KEYRING: it outlives this process. */
+		if (syscall(SYS_add_key, "user", name, "x", 1, -4) < 0) {
+			printf("%s\n", strerrorname_np(errno));
+			return 0;
+		}
+	}
+	printf("no limit\n");
+	return 0;
+}
+
+/* session: the number of this process's session keyring. */
+static int session(void)
+{
+	printf("%ld\n", syscall(SYS_keyctl, 0, -3, 0));
+	return 0;
+}
+
 /* keyring ID: whose session keyring this process has. KEYCTL_GET_KEYRING_ID, KEYCTL_DESCRIBE. */
 static int keyring(const char *id)
 {
@@ -200,6 +224,10 @@ int main(int count, char **words)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (count > 2 && strcmp(words[1], "call") == 0)
 		return call(count - 2, words + 2);
+	if (count == 2 && strcmp(words[1], "fill") == 0)
+		return fill();
+	if (count == 2 && strcmp(words[1], "session") == 0)
+		return session();
 	if (count == 3 && strcmp(words[1], "keyring") == 0)
 		return keyring(words[2]);
 	if (count == 3 && strcmp(words[1], "spy") == 0)

@@ -7,6 +7,7 @@ import {
 } from "../../proto/gen/api.ts";
 import { attacker } from "../lib/attacker.ts";
 import { Berthd } from "../lib/berthd.ts";
+import { run } from "../lib/command.ts";
 import { eventually } from "../lib/eventually.ts";
 import { cgroupVersion } from "../lib/kernel.ts";
 import { pull, type TestContainer, TestPod } from "../lib/pod.ts";
@@ -76,6 +77,22 @@ describe("a container has of ours", () => {
       "HOSTNAME",
       "PATH",
     ]);
+  });
+
+  it("no keyring of the host's, even when it has used up all that it may have", async () => {
+    const range = [{ hostId: 2_000_000, containerId: 0, length: 65_536 }];
+    const usernsOptions = { mode: NamespaceMode.POD, uids: range, gids: range };
+    const namespaceOptions = { pid: NamespaceMode.CONTAINER, usernsOptions };
+    await using other = await TestPod.run(server, { linux: { securityContext: { namespaceOptions } } });
+    const open = { namespaceOptions, seccomp: { profileType: Profile.Unconfined } };
+    expect(await (await start(open, other)).sh("/attacker fill")).toBe("EDQUOT");
+    // The next one in the pod has the same users, and so nothing left for a keyring of its own.
+    const full = await start(open, other);
+    const host = (await run(mount.hostPath, ["session"])).trim();
+    expect(Number(host)).toBeGreaterThan(0);
+    const inside = await full.sh("/attacker session");
+    expect(Number(inside)).toBeGreaterThan(0);
+    expect(inside).not.toBe(host);
   });
 
   it("no inheritable capability, whatever it was given (CVE-2022-24769, CVE-2022-29162)", async () => {
