@@ -1,8 +1,10 @@
 import { createHash, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { Berthd } from "../lib/berthd.ts";
 import { ImageFixture } from "../lib/image-fixture.ts";
+import { busybox, pull, TestPod } from "../lib/pod.ts";
 import { registryAddress } from "../lib/registry.ts";
 
 const repository = "k8s-staging-cri-tools/test-image-2";
@@ -73,6 +75,7 @@ async function signImage(name: string, digest: string, key: KeyObject, claimed =
   expect(put.status).toBe(201);
 }
 
+const signal = new AbortController().signal;
 const refused = { code: "signature-invalid", message: expect.stringMatching(/^SignatureValidationFailed: /) };
 
 describe("a policy of signatures", () => {
@@ -127,6 +130,105 @@ describe("a policy of signatures", () => {
     await fixture.pull(reference, undefined, undefined, "open");
     await expect(fixture.pull(reference, undefined, undefined, "closed")).rejects.toMatchObject(refused);
     await expect(fixture.pull(reference)).rejects.toMatchObject(refused);
+  });
+
+  /** Whether a pod may use the image that is here. */
+  const use = async (fixture: ImageFixture, name: string, namespace = ""): Promise<void> => {
+    const image = fixture.images.find(reference);
+    if (image === undefined) throw new Error(`${reference} is not here`);
+    await fixture.images.authorize(image.id, { name, namespace }, signal);
+  };
+
+  /** Nobody listens there. */
+  const withoutRegistry = async (fixture: ImageFixture, work: () => Promise<void>): Promise<void> => {
+    const directory = join(fixture.certsDir, registryAddress);
+    mkdirSync(directory);
+    writeFileSync(join(directory, "hosts.toml"), 'server = "http://127.0.0.1:1"\n');
+    await work();
+    rmSync(directory, { recursive: true });
+  };
+
+  it("holds for what was here before it, by what the registry has", async () => {
+    await using fixture = await ImageFixture.open();
+    await signImage(repository, digest, stranger.privateKey);
+    await fixture.pull(reference);
+    await use(fixture, reference);
+    write(fixture, signed('"team.pub"'));
+    await expect(use(fixture, reference)).rejects.toMatchObject(refused);
+    await signImage(repository, digest, team.privateKey);
+    await withoutRegistry(fixture, async () => {
+      await expect(use(fixture, reference)).rejects.toMatchObject(refused);
+      await expect(use(fixture, reference)).rejects.toThrow(/its registry can't be asked/);
+    });
+    await use(fixture, reference);
+    // Asked once.
+    await withoutRegistry(fixture, async () => await use(fixture, reference));
+  });
+
+  it("keeps what it was satisfied by, and asks it again when it changes", async () => {
+    await using fixture = await ImageFixture.open();
+    await signImage(repository, digest, team.privateKey);
+    write(fixture, signed('"team.pub"'));
+    await fixture.pull(reference);
+    await fixture.reopen();
+    await withoutRegistry(fixture, async () => {
+      await use(fixture, reference);
+      await use(fixture, "");
+      await use(fixture, fixture.images.find(reference)?.id ?? "");
+      write(fixture, signed('"stranger.pub"'));
+      await expect(use(fixture, reference)).rejects.toMatchObject(refused);
+      write(fixture, signed('"stranger.pub", "team.pub"'));
+      await use(fixture, reference);
+      write(fixture, '[[rule]]\nimages = ["*"]\nrequire = "reject"\n');
+      await expect(use(fixture, reference)).rejects.toMatchObject(refused);
+    });
+    // A signature that is taken back from the registry is none for a pull.
+    write(fixture, signed('"team.pub"'));
+    await signImage(repository, digest, stranger.privateKey);
+    await expect(fixture.pull(reference)).rejects.toMatchObject(refused);
+  });
+
+  it("holds for the name that a pod says, and for every name when it says none", async () => {
+    await using fixture = await ImageFixture.open();
+    await fixture.pull(reference);
+    await fixture.images.tag(reference, "free.test/also:1");
+    write(
+      fixture,
+      `[[rule]]\nimages = ["${registryAddress}/*"]\nnamespaces = ["closed"]\nrequire = "reject"\n`,
+    );
+    await use(fixture, reference, "open");
+    await use(fixture, "free.test/also:1", "closed");
+    await expect(use(fixture, reference, "closed")).rejects.toMatchObject(refused);
+    await expect(use(fixture, "", "closed")).rejects.toMatchObject(refused);
+  });
+
+  it("refuses a container whose image a later rule is against, and one with such a volume", async () => {
+    await using server = await Berthd.start();
+    await server.stop();
+    const policy = join(server.dir, "policy.toml");
+    await server.again({ flags: ["--policy-file", policy] });
+    await pull(server);
+    await using pod = await TestPod.run(server);
+    await pod.start();
+    writeFileSync(
+      policy,
+      '[[rule]]\nimages = ["registry.test/*"]\nnamespaces = ["test"]\nrequire = "reject"\n',
+    );
+    const failure = (pattern: RegExp) => ({ details: expect.stringMatching(pattern) });
+    await expect(pod.create()).rejects.toMatchObject({ code: 2, ...failure(/^SignatureValidationFailed: /) });
+    const { image } = await server.image.imageStatus({ image: { image: busybox } });
+    writeFileSync(
+      policy,
+      '[[rule]]\nimages = ["free.test/*"]\nrequire = "nothing"\n[[rule]]\nimages = ["*"]\nrequire = "reject"\n',
+    );
+    const mounts = [{ containerPath: "/volume", image: { image: image?.id ?? "" }, readonly: true }];
+    const named = { image: image?.id ?? "", userSpecifiedImage: "free.test/busybox" };
+    await pod.create({ image: named });
+    await expect(pod.create({ image: named, mounts })).rejects.toMatchObject(
+      failure(/^ImageVolumeMountFailed: .*SignatureValidationFailed/),
+    );
+    await pod.remove();
+    rmSync(policy);
   });
 
   it.each([

@@ -131,7 +131,7 @@ export const options: readonly Option[] = [
     flag: "--policy-file",
     type: "path",
     fallback: "/etc/berth/policy.toml",
-    help: "Which images have to be signed (cosign), and by which keys; read at each pull. A broken file stops all pulls.",
+    help: "Which images have to be signed (cosign), and by which keys; read at each pull and each new container. A broken file stops both.",
   },
   {
     table: "registry",

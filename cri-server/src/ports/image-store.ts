@@ -7,6 +7,22 @@ export interface StoredLayerRef {
   readonly diffId: Digest;
 }
 
+/** A signature for an image that a policy asked for and accepted, as cosign keeps it in a registry. */
+export interface KeptSignature {
+  /** What was signed: the index or the image manifest. */
+  readonly digest: Digest;
+  /** The signed document, base64. */
+  readonly payload: string;
+  /** base64 */
+  readonly signature: string;
+  /** PEM; "" when it was made with a key. */
+  readonly certificate: string;
+  /** PEM, the intermediates. */
+  readonly chain: string;
+  /** The transparency log's receipt, JSON. */
+  readonly bundle: string;
+}
+
 /** The record of one image; with the blobs of its layers it is all that must survive. */
 export interface StoredImage {
   readonly id: ImageId;
@@ -19,6 +35,8 @@ export interface StoredImage {
   readonly manifestType: string;
   readonly config: string;
   readonly layers: readonly StoredLayerRef[];
+  /** By which policies were satisfied, so that they can be asked again without a registry. Missing: none. */
+  readonly signatures?: readonly KeptSignature[];
   /** Nanoseconds since the epoch; decides who has a tag that two images claim. */
   readonly pulledAt: bigint;
   /** Removed, but in use by a container: invisible until that ends. */

@@ -17,6 +17,14 @@ export interface PullRequest {
   readonly namespace: string;
 }
 
+/** Who wants to use an image, and as what. */
+export interface ImageUse {
+  /** What the pod calls it; "" or an id: nobody said. */
+  readonly name: string;
+  /** The pod's; "" unknown. */
+  readonly namespace: string;
+}
+
 export interface StoreUsage {
   /** Existing directory on the file system that holds the images. */
   readonly mountpoint: string;
@@ -41,6 +49,8 @@ export interface Images {
   /** Holds the image for `owner` (a container id, or `<container id>/<n>` for a volume) until released. Rejects `image-not-found`. */
   lease(id: ImageId | string, owner: string): Promise<ImageLease>;
   release(owner: string): Promise<void>;
+  /** Rejects `signature-invalid` when the policy, as it is now, does not let this pod use an image that is here. */
+  authorize(id: ImageId, use: ImageUse, signal: AbortSignal): Promise<void>;
   /** After recovery: only these owners' leases stay. */
   retain(owners: ReadonlyMap<string, ImageId>): Promise<void>;
   usage(): Promise<StoreUsage>;

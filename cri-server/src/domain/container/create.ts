@@ -158,20 +158,33 @@ async function takeLeases(deps: Deps, work: Work): Promise<Leases> {
   await deps.failpoint("container.create.lease");
   const volumes = new Map<string, ImageLease>();
   const [image] = await settleAll([
-    deps.images.lease(config.image, id),
+    leaseAllowed(deps, work, { image: config.image, name: config.userSpecifiedImage }, id),
     ...config.mounts.map(async (mount, index) => {
       if (mount.image !== "") {
-        volumes.set(mount.image, await leaseVolume(deps, mount.image, volumeOwner(id, index)));
+        volumes.set(mount.image, await leaseVolume(deps, work, mount.image, volumeOwner(id, index)));
       }
     }),
   ]);
   return { image, volumes };
 }
 
+/** The policy may have changed since the pull, and that may have been for a pod of another namespace. */
+async function leaseAllowed(
+  deps: Deps,
+  { pod, signal }: Work,
+  { image, name }: { readonly image: string; readonly name: string },
+  owner: string,
+): Promise<ImageLease> {
+  const lease = await deps.images.lease(image, owner);
+  const { namespace } = pod.sandbox.config.metadata;
+  await deps.images.authorize(lease.image.id, { name: name || image, namespace }, signal);
+  return lease;
+}
+
 /** The kubelet tells this failure from others by the message's first word. */
-async function leaseVolume(deps: Deps, image: string, owner: string): Promise<ImageLease> {
+async function leaseVolume(deps: Deps, work: Work, image: string, owner: string): Promise<ImageLease> {
   try {
-    return await deps.images.lease(image, owner);
+    return await leaseAllowed(deps, work, { image, name: "" }, owner);
   } catch (error) {
     const why = error instanceof BerthError ? error.message : "the image can't be used";
     throw new BerthError("image-volume-failed", `ImageVolumeMountFailed: ${why}`, { cause: error });

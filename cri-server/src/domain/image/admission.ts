@@ -1,13 +1,12 @@
 import { createPublicKey, verify } from "node:crypto";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { Digest } from "../../model/ids.ts";
-import type { ImageReference } from "../../model/image.ts";
 import type { PolicyRequirement, PolicyRule } from "../../ports/image-policy.ts";
+import type { KeptSignature } from "../../ports/image-store.ts";
 import type { Descriptor, Repository } from "../../ports/registry.ts";
 import { type CertifiedSignature, checkCertified } from "./certificate.ts";
 import { isObject, parseObject } from "./manifest.ts";
 import { toPattern } from "./pattern.ts";
-import { repositoryName } from "./reference.ts";
 
 /** How cosign keeps signatures beside an image (its specs/SIGNATURE_SPEC.md). */
 const payloadType = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -22,59 +21,75 @@ const claimType = "cosign container image signature";
 const maxSignatures = 50;
 
 export interface AdmissionRequest {
-  readonly reference: ImageReference;
+  /** Repository names of which every one has to be allowed; one, but for images that are asked for by id. */
+  readonly names: readonly string[];
   /** Of the pod; "" unknown. */
   readonly namespace: string;
-  readonly repository: Repository;
   /** Any of these may be what was signed: the index, the image for this machine. */
   readonly digests: readonly Digest[];
+  /** Signatures that are known already. */
+  readonly kept: readonly KeptSignature[];
+  /** Where others may be. */
+  readonly repository: (name: string) => Promise<Repository>;
 }
 
-/** Refuses, with `signature-invalid`, what the policy does not allow. */
+/**
+ * Refuses, with `signature-invalid`, what the policy does not allow. Resolves with the signatures that it was satisfied by, if it
+ * asked for any.
+ */
 export async function admit(
   rules: readonly PolicyRule[],
   request: AdmissionRequest,
   signal: AbortSignal,
-): Promise<void> {
-  const name = repositoryName(request.reference);
-  const rule = rules.find(
-    ({ images, namespaces }) =>
-      images.some((pattern) => toPattern(pattern).test(name)) &&
-      (namespaces.length === 0 || namespaces.includes(request.namespace)),
-  );
-  switch (rule?.require.kind) {
-    case undefined:
-    case "nothing":
-      return;
-    case "reject":
-      throw refused(name, "the policy allows no image of this name");
-    case "signature":
-    case "certificate":
-      await requireSignature(name, rule.require, request, signal);
+): Promise<readonly KeptSignature[]> {
+  const accepted: KeptSignature[] = [];
+  for (const name of request.names) {
+    const rule = rules.find(
+      ({ images, namespaces }) =>
+        images.some((pattern) => toPattern(pattern).test(name)) &&
+        (namespaces.length === 0 || namespaces.includes(request.namespace)),
+    );
+    switch (rule?.require.kind) {
+      case undefined:
+      case "nothing":
+        break;
+      case "reject":
+        throw refused(name, "the policy allows no image of this name");
+      case "signature":
+      case "certificate":
+        accepted.push(await findSignature(name, rule.require, request, signal));
+    }
   }
+  return accepted;
 }
 
-async function requireSignature(
+type SignatureRequirement = Extract<PolicyRequirement, { kind: "signature" | "certificate" }>;
+
+async function findSignature(
   name: string,
   required: SignatureRequirement,
-  { repository, digests }: AdmissionRequest,
+  { digests, kept, repository }: AdmissionRequest,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<KeptSignature> {
+  const known = kept.find((one) => digests.includes(one.digest) && check(one, required) === undefined);
+  if (known !== undefined) {
+    return known;
+  }
   const complaints: string[] = [];
+  const source = await repository(name);
   for (const digest of new Set(digests)) {
-    for (const signature of await signaturesOf(repository, digest, signal)) {
-      const payload = await repository.blob(signature.descriptor, signal);
-      const complaint = check(payload, signature, digest, required);
+    for (const { descriptor, ...found } of await signaturesOf(source, digest, signal)) {
+      const payload = await source.blob(descriptor, signal);
+      const signature = { ...found, digest, payload: payload.toString("base64") };
+      const complaint = check(signature, required);
       if (complaint === undefined) {
-        return;
+        return signature;
       }
       complaints.push(complaint);
     }
   }
   throw refused(name, complaints.length === 0 ? "it is not signed" : [...new Set(complaints)].join("; "));
 }
-
-type SignatureRequirement = Extract<PolicyRequirement, { kind: "signature" | "certificate" }>;
 
 interface FoundSignature extends CertifiedSignature {
   readonly descriptor: Descriptor;
@@ -120,12 +135,8 @@ async function signaturesOf(
 }
 
 /** What is wrong with one signature; undefined: nothing. */
-function check(
-  payload: Buffer,
-  found: FoundSignature,
-  digest: Digest,
-  required: SignatureRequirement,
-): string | undefined {
+function check(found: KeptSignature, required: SignatureRequirement): string | undefined {
+  const payload = Buffer.from(found.payload, "base64");
   const complaint =
     required.kind === "certificate"
       ? checkCertified(payload, found, required)
@@ -137,7 +148,7 @@ function check(
   const { critical } = parseObject(payload, "a signed payload");
   const image = isObject(critical) ? critical.image : undefined;
   const signed = isObject(image) ? image["docker-manifest-digest"] : undefined;
-  if (!isObject(critical) || critical.type !== claimType || signed !== digest) {
+  if (!isObject(critical) || critical.type !== claimType || signed !== found.digest) {
     return `a signature is for ${typeof signed === "string" ? signed : "something else"}`;
   }
   return undefined;
@@ -157,4 +168,13 @@ function isSignedBy(payload: Buffer, signature: Buffer, pem: string): boolean {
 
 function refused(name: string, why: string): BerthError {
   return new BerthError("signature-invalid", `SignatureValidationFailed: ${name}: ${why}`);
+}
+
+/** Each once. */
+export function withSignatures(
+  before: readonly KeptSignature[] = [],
+  accepted: readonly KeptSignature[] = [],
+): readonly KeptSignature[] {
+  const others = before.filter((kept) => accepted.every((one) => one.signature !== kept.signature));
+  return [...others, ...accepted];
 }

@@ -8,7 +8,7 @@ import type { ImageAdmin, ImageDetails, ImageProblem, Transfer } from "../../por
 import type { ImageArchives } from "../../ports/image-archive.ts";
 import type { ImagePolicy } from "../../ports/image-policy.ts";
 import type { StoredImage } from "../../ports/image-store.ts";
-import type { Images, PullRequest, StoreUsage } from "../../ports/images.ts";
+import type { Images, ImageUse, PullRequest, StoreUsage } from "../../ports/images.ts";
 import type { Registry } from "../../ports/registry.ts";
 import type { Telemetry } from "../../ports/telemetry.ts";
 import {
@@ -21,9 +21,10 @@ import {
   verifyImages,
 } from "./admin.ts";
 import { admit } from "./admission.ts";
+import { authorizeUse } from "./authorize.ts";
 import type { ImageIndex } from "./image-index.ts";
 import { ImageLibrary, type LibraryDeps, type Order } from "./library.ts";
-import { canonicalName, parseReference } from "./reference.ts";
+import { canonicalName, parseReference, repositoryName } from "./reference.ts";
 import { SharedWork } from "./shared-work.ts";
 
 /** Account files are read whole into memory; no real one comes near. */
@@ -111,8 +112,15 @@ class ImageService implements Images, ImageAdmin {
       names: [reference],
       steps,
       admit: async ({ top, fetched }) => {
-        const digests = [top.digest, fetched.digest];
-        await admit(rules, { reference, namespace: request.namespace, repository, digests }, shared);
+        const asked = {
+          names: [repositoryName(reference)],
+          namespace: request.namespace,
+          digests: [top.digest, fetched.digest],
+          // What is signed is for the registry to say: a signature that was taken back there is none.
+          kept: [],
+          repository: async () => repository,
+        };
+        return await admit(rules, asked, shared);
       },
     };
     const pulled = await this.#library.bring(repository, order, shared);
@@ -207,6 +215,11 @@ class ImageService implements Images, ImageAdmin {
     this.#accounts.set(id, reading);
     reading.catch(() => this.#accounts.delete(id));
     return await reading;
+  }
+
+  async authorize(id: ImageId, use: ImageUse, signal: AbortSignal): Promise<void> {
+    const { policy, registry } = this.#deps;
+    await authorizeUse({ library: this.#library, policy, registry }, id, use, signal);
   }
 
   async release(owner: string): Promise<void> {

@@ -4,9 +4,10 @@ import type { Steps } from "../../lib/steps.ts";
 import type { Digest, ImageId } from "../../model/ids.ts";
 import type { ImageReference } from "../../model/image.ts";
 import type { Clock } from "../../ports/clock.ts";
-import type { ImageStore, StoredImage } from "../../ports/image-store.ts";
+import type { ImageStore, KeptSignature, StoredImage } from "../../ports/image-store.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { Repository } from "../../ports/registry.ts";
+import { withSignatures } from "./admission.ts";
 import { ImageIndex } from "./image-index.ts";
 import { LayerPool } from "./layer-pool.ts";
 import type { Platform } from "./manifest.ts";
@@ -32,8 +33,8 @@ export interface Order {
   readonly names: readonly ImageReference[];
   /** Where the time goes. */
   readonly steps?: Steps;
-  /** Called when the manifest is known, before anything large is fetched. Rejects to refuse. */
-  readonly admit?: (resolved: ResolvedImage, signal: AbortSignal) => Promise<void>;
+  /** Called when the manifest is known, before anything large is fetched. Rejects to refuse; resolves with signatures to keep. */
+  readonly admit?: (resolved: ResolvedImage, signal: AbortSignal) => Promise<readonly KeptSignature[]>;
 }
 
 /** The images of this machine: the records, their names, and the layers that they share. */
@@ -89,10 +90,10 @@ export class ImageLibrary {
   async #bring(repository: Repository, order: Order, signal: AbortSignal): Promise<ImageId> {
     const resolved = await resolveImage(repository, order.ask, this.#deps.platform, signal);
     order.steps?.mark("manifest");
-    await order.admit?.(resolved, signal);
+    const accepted = (await order.admit?.(resolved, signal)) ?? [];
     order.steps?.mark("admit");
     const id = resolved.manifest.config.digest as string as ImageId;
-    if (await this.#isPresent(id, order.names, resolved)) {
+    if (await this.#isPresent(id, order.names, resolved, accepted)) {
       return id;
     }
     const content = await fetchContent(repository, resolved, this.pool, signal);
@@ -100,9 +101,10 @@ export class ImageLibrary {
     try {
       signal.throwIfAborted();
       await this.change(async () => {
-        await this.put(
-          recordOf(order.names, resolved, content, this.index.stored(id), this.#deps.clock.now()),
-        );
+        const before = this.index.stored(id);
+        const signatures = withSignatures(before?.signatures, accepted);
+        const now = this.#deps.clock.now();
+        await this.put(recordOf(order.names, resolved, content, before, signatures, now));
       });
       order.steps?.mark("record");
       return id;
@@ -114,7 +116,12 @@ export class ImageLibrary {
   }
 
   /** Most pulls ask for what is here: its record needs a new name at most, and nothing has to be fetched. */
-  async #isPresent(id: ImageId, names: readonly ImageReference[], resolved: ResolvedImage): Promise<boolean> {
+  async #isPresent(
+    id: ImageId,
+    names: readonly ImageReference[],
+    resolved: ResolvedImage,
+    accepted: readonly KeptSignature[],
+  ): Promise<boolean> {
     return await this.change(async () => {
       const known = this.index.stored(id);
       if (
@@ -125,7 +132,8 @@ export class ImageLibrary {
         return false;
       }
       const content = { config: Buffer.from(known.config), layers: known.layers };
-      const record = recordOf(names, resolved, content, known, this.#deps.clock.now());
+      const signatures = withSignatures(known.signatures, accepted);
+      const record = recordOf(names, resolved, content, known, signatures, this.#deps.clock.now());
       if (!isSameRecord(record, known)) {
         await this.put(record);
       }

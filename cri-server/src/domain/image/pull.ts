@@ -1,7 +1,7 @@
 import { BerthError } from "../../errors/berth-error.ts";
 import type { Digest, ImageId } from "../../model/ids.ts";
 import type { ImageReference } from "../../model/image.ts";
-import type { StoredImage, StoredLayerRef } from "../../ports/image-store.ts";
+import type { KeptSignature, StoredImage, StoredLayerRef } from "../../ports/image-store.ts";
 import type { FetchedManifest, Repository } from "../../ports/registry.ts";
 import { parseImageConfig } from "./image-config.ts";
 import type { LayerPool } from "./layer-pool.ts";
@@ -105,6 +105,7 @@ export function recordOf(
   { top, fetched, manifest }: ResolvedImage,
   content: FetchedContent,
   before: StoredImage | undefined,
+  signatures: readonly KeptSignature[],
   now: bigint,
 ): StoredImage {
   const kept = before === undefined || before.removed ? { tags: [], digests: [] } : before;
@@ -118,6 +119,7 @@ export function recordOf(
     manifestType: fetched.mediaType,
     config: content.config.toString("utf8"),
     layers: content.layers,
+    ...(signatures.length === 0 ? {} : { signatures }),
     pulledAt: now,
     removed: false,
   };
