@@ -101,6 +101,31 @@ const parts: readonly Part[] = [
     commands: [["hack/isolated", ...vitest("cni", "--project", "integration", "test/cni")]],
   },
   {
+    name: "cni-reference",
+    minutes: 15,
+    slow: { usualMinutes: 4 },
+    needs: "bench",
+    commands: [
+      ["node", "test/cni/reference.ts", "--build"],
+      [
+        "hack/isolated",
+        "node",
+        "test/cni/reference.ts",
+        "--report",
+        join(results, "cni-reference.counts.json"),
+      ],
+    ],
+  },
+  {
+    name: "cni-crashes",
+    minutes: 12,
+    slow: { usualMinutes: 4 },
+    env: { BERTH_CNI_CRASHES: "1000" },
+    commands: [
+      ["hack/isolated", ...vitest("cni-crashes", "--project", "integration", "test/cni/crash.test.ts")],
+    ],
+  },
+  {
     name: "integration",
     minutes: 20,
     needs: "bench",

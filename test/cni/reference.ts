@@ -1,37 +1,21 @@
-import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createPlugin } from "../../cni-plugin/src/resident/plugin.ts";
 import { outcomeOf, run } from "../lib/command.ts";
+import type { Suite } from "./reference-suites.ts";
+import { buildSuites, cache, suites, suitesFolder } from "./reference-suites.ts";
 import { executable } from "./world.ts";
 
 // The reference plugins' own test suites, as far as they start programs: first with the reference plugins, then with this
-// plugin under their names. What passes there has to pass here, but for what is listed below.
+// plugin under their names. What passes there has to pass here, but for what reference-expectations.json excuses, and
+// every spec has to be in that file.
 //
-//   hack/isolated node test/cni/reference.ts [SUITE…]      needs Go and the modules of test/cni/tools
+//   node test/cni/reference.ts --build         needs Go and its module proxy
+//   hack/isolated node test/cni/reference.ts [--report FILE] [SUITE…]
 
-interface Suite {
-  readonly name: string;
-  readonly folder: string;
-  readonly focus?: string;
-  /** Specs that this plugin can't pass, by what their names contain, and why. */
-  readonly excused: Readonly<Record<string, string>>;
-}
-
-const suites: readonly Suite[] = [
-  { name: "loopback", folder: "plugins/main/loopback", excused: {} },
-  {
-    name: "portmap",
-    folder: "plugins/meta/portmap",
-    // All others call the reference plugin's functions in their own process.
-    focus: "integration tests",
-    excused: {
-      "forwards a TCP port on ipv4":
-        "looks for the reference plugin's own iptables chain CNI-DN-…; what it wants to know is in roles.test.ts",
-    },
-  },
-  { name: "integration", folder: "integration", excused: {} },
-];
+/** By suite and spec: "passed", or why this plugin can't pass it. */
+type Expectations = Readonly<Record<string, Readonly<Record<string, string>>>>;
 
 interface Spec {
   readonly ContainerHierarchyTexts: readonly string[] | null;
@@ -43,44 +27,28 @@ interface Spec {
 const names = ["bridge", "host-local", "portmap", "bandwidth", "loopback"];
 const reference = "/usr/lib/cni";
 
-async function fetchSources(to: string): Promise<void> {
-  const list = ["list", "-m", "-f", "{{.Dir}}", "github.com/containernetworking/plugins"];
-  const from = (await run("go", list, { cwd: join(import.meta.dirname, "tools") })).trim();
-  await cp(from, to, { recursive: true });
-  await run("chmod", ["-R", "u+w", to]);
-  // The module archive has half of it only.
-  await rm(join(to, "vendor"), { recursive: true, force: true });
-  const file = join(to, "plugins/main/loopback/loopback_suite_test.go");
-  const text = await readFile(file, "utf8");
-  const built = 'gexec.Build("github.com/containernetworking/plugins/plugins/main/loopback")';
-  await writeFile(
-    file,
-    text.replace(built, 'os.Getenv("LOOPBACK"), nil').replace("import (", 'import (\n\t"os"'),
-  );
-}
-
 /** States of all specs by name. */
 async function runSuite(
   suite: Suite,
-  sources: string,
+  scratch: string,
   plugins: string,
 ): Promise<ReadonlyMap<string, string>> {
-  const folder = join(sources, suite.folder);
-  const binary = join(sources, `${suite.name}.test`);
-  const env = { ...process.env, GOFLAGS: "-mod=mod -buildvcs=false" };
-  await run("go", ["test", "-c", "-o", binary, "."], { cwd: folder, env, timeout: 600_000 });
-  const bin = join(sources, "bin");
+  // Where one of the suites looks for them, and nowhere else.
+  const bin = join(suitesFolder, "bin");
   await rm(bin, { recursive: true, force: true });
   await mkdir(bin);
   for (const name of names)
     await symlink(plugins === reference ? join(reference, name) : executable, join(bin, name));
   await symlink(join(reference, "ptp"), join(bin, "ptp"));
-  const report = join(sources, "report.json");
-  const cnitool = join(process.env.BERTH_CACHE ?? join(homedir(), ".cache/berth"), "bin");
+  const report = join(scratch, "report.json");
   const focus = suite.focus === undefined ? [] : ["-ginkgo.focus", suite.focus];
-  await outcomeOf(binary, [`-ginkgo.json-report=${report}`, ...focus], {
-    cwd: folder,
-    env: { ...env, PATH: `${bin}:${cnitool}:${process.env.PATH ?? ""}`, LOOPBACK: join(bin, "loopback") },
+  await outcomeOf(join(suitesFolder, `${suite.name}.test`), [`-ginkgo.json-report=${report}`, ...focus], {
+    cwd: join(suitesFolder, suite.folder),
+    env: {
+      ...process.env,
+      PATH: `${bin}:${join(cache, "bin")}:${process.env.PATH ?? ""}`,
+      LOOPBACK: join(bin, "loopback"),
+    },
     timeout: 600_000,
   });
   const reports = JSON.parse(await readFile(report, "utf8")) as readonly {
@@ -93,49 +61,78 @@ async function runSuite(
   );
 }
 
-async function compare(suite: Suite, sources: string): Promise<boolean> {
-  const theirs = await runSuite(suite, sources, reference);
-  const ours = await runSuite(suite, sources, executable);
-  let failed = 0;
-  let excused = 0;
-  for (const [name, state] of ours) {
-    if (state === "passed" || theirs.get(name) !== "passed") continue;
-    const reason = Object.entries(suite.excused).find(([part]) => name.includes(part))?.[1];
-    if (reason === undefined) failed += 1;
-    else excused += 1;
-    console.log(
-      `  ${reason === undefined ? "FAILED" : "excused"}: ${name}${reason === undefined ? "" : ` (${reason})`}`,
-    );
+interface Tally {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+type Kind = keyof Tally;
+
+/** What a spec's state amounts to, and words about it unless it simply passed. */
+function judge(
+  state: string | undefined,
+  theirs: string | undefined,
+  expected: string | undefined,
+): readonly [Kind, string] {
+  if (expected === undefined) return ["failed", `${state}, and is not in reference-expectations.json`];
+  if (state === undefined) return ["failed", "was not run"];
+  if (state === "passed") {
+    return expected === "passed" ? ["passed", ""] : ["failed", `passes, and was excused: ${expected}`];
+  }
+  if (expected !== "passed") return ["skipped", expected];
+  return theirs === "passed" ? ["failed", state] : ["skipped", "the reference fails on this kernel too"];
+}
+
+async function compare(suite: Suite, scratch: string, expected: Expectations, tally: Tally): Promise<void> {
+  const theirs = await runSuite(suite, scratch, reference);
+  const ours = await runSuite(suite, scratch, executable);
+  const wanted = expected[suite.name] ?? {};
+  for (const name of new Set([...Object.keys(wanted), ...ours.keys()])) {
+    const [kind, words] = judge(ours.get(name), theirs.get(name), wanted[name]);
+    tally[kind] += 1;
+    if (words !== "") console.log(`  ${kind} ${suite.name}: ${name}: ${words}`);
   }
   const passed = (states: ReadonlyMap<string, string>): number =>
     [...states.values()].filter((state) => state === "passed").length;
   console.log(
-    `${suite.name}: ${passed(ours)} of ${ours.size} pass, ${excused} excused; reference ${passed(theirs)}`,
+    `${suite.name}: ${passed(ours)} of ${ours.size} pass, of the reference plugins ${passed(theirs)}`,
   );
-  return failed === 0 && ours.size > 0;
 }
 
-const wanted = process.argv.slice(2);
-const sources = await mkdtemp(join(tmpdir(), "berth-cni-reference-"));
-const plugin = createPlugin();
-try {
-  await fetchSources(sources);
-  await run("mkdir", ["-p", "/run/netns"]);
-  // The suites look for the host's own address by its default route.
-  await run("sh", ["-c", "ip link add ext0 type veth peer name ext1 && ip addr add 192.0.2.1/24 dev ext0"]);
-  await run("sh", ["-c", "ip link set ext0 up && ip link set ext1 up && ip route add default via 192.0.2.2"]);
-  await plugin.serve("/run/berth/cni.sock");
-  for (const suite of suites) {
-    if (wanted.length > 0 && !wanted.includes(suite.name)) continue;
-    if (!(await compare(suite, sources))) process.exitCode = 1;
+async function runAll(words: readonly string[], reportFile: string | undefined): Promise<void> {
+  const expectationsFile = join(import.meta.dirname, "reference-expectations.json");
+  const expectations = JSON.parse(await readFile(expectationsFile, "utf8")) as Expectations;
+  const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
+  const scratch = await mkdtemp(join(tmpdir(), "berth-cni-reference-"));
+  const plugin = createPlugin();
+  try {
+    await run("mkdir", ["-p", "/run/netns"]);
+    // The suites look for the host's own address by its default route.
+    await run("sh", ["-c", "ip link add ext0 type veth peer name ext1; ip addr add 192.0.2.1/24 dev ext0"]);
+    await run("sh", ["-c", "ip link set ext0 up; ip link set ext1 up; ip route add default via 192.0.2.2"]);
+    await plugin.serve("/run/berth/cni.sock");
+    for (const suite of suites) {
+      if (words.length > 0 && !words.includes(suite.name)) continue;
+      await compare(suite, scratch, expectations, tally);
+    }
+  } finally {
+    await plugin.close();
+    // The suites leave their namespaces to the end of the machine.
+    await outcomeOf("sh", [
+      "-c",
+      "umount /run/netns/* /run/netns; rm -rf /run/berth /run/netns /tmp/foo /tmp/bar",
+    ]);
+    await outcomeOf("sh", ["-c", "ip link delete ext0; nft flush ruleset"]);
+    for (const folder of [scratch, join(suitesFolder, "bin")])
+      await rm(folder, { recursive: true, force: true });
   }
-} finally {
-  await plugin.close();
-  // The suites leave their namespaces to the end of the machine.
-  await outcomeOf("sh", [
-    "-c",
-    "umount /run/netns/* /run/netns; rm -rf /run/berth /run/netns /tmp/foo /tmp/bar",
-  ]);
-  await outcomeOf("sh", ["-c", "ip link delete ext0; nft flush ruleset"]);
-  await rm(sources, { recursive: true, force: true });
+  console.log(`${tally.passed} passed, ${tally.failed} failed, ${tally.skipped} excused`);
+  if (reportFile !== undefined) await writeFile(reportFile, JSON.stringify(tally));
+  if (tally.failed > 0 || tally.passed === 0) process.exitCode = 1;
 }
+
+const words = process.argv.slice(2);
+const reportAt = words.indexOf("--report");
+const [, reportFile] = reportAt < 0 ? [] : words.splice(reportAt, 2);
+await (words[0] === "--build" ? buildSuites() : runAll(words, reportFile));
