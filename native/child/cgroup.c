@@ -5,36 +5,23 @@
 
 #include "child/job.h"
 #include "child/sys.h"
+#include "common/io.h"
 
 static int make_directories(const struct cgroup_plan *plan, uint64_t *made, struct child_report *failed)
 {
 	struct reader items = plan->mkdirs.items;
 
 	for (uint32_t i = 0; i < plan->mkdirs.count; i++) {
-		const char *path = text_next(&items);
+		const char *path = take_text(&items);
 
 		if (mkdir(path, 0755) == 0) {
 			*made |= UINT64_C(1) << i;
 		} else if (errno != EEXIST) {
-			report_fill(failed, "cgroup", errno, "mkdir %s", path);
+			failure(failed, "cgroup", errno, "mkdir %s", path);
 			return -failed->error;
 		}
 	}
 	return 0;
-}
-
-static int write_whole(const char *path, const char *value, size_t length)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-	ssize_t wrote;
-	int error;
-
-	if (fd < 0)
-		return -errno;
-	wrote = write(fd, value, length);
-	error = wrote < 0 ? errno : 0;
-	close(fd);
-	return error == 0 && (size_t)wrote != length ? -EIO : -error;
 }
 
 /* An optional write is a default of ours: a kernel without that controller, file or value goes without it. */
@@ -60,14 +47,11 @@ static int write_settings(const struct cgroup_plan *plan, struct child_report *f
 	struct reader items = plan->writes.items;
 
 	for (uint32_t i = 0; i < plan->writes.count; i++) {
-		const char *path, *value;
-		uint32_t length;
-		int optional, error;
+		struct cgroup_write want = take_write(&items);
+		int error = write_file(want.path, want.value, strlen(want.value)) ? 0 : -errno;
 
-		write_next(&items, &path, &value, &length, &optional);
-		error = write_whole(path, value, length);
-		if (error < 0 && !(optional && may_be_missing(error))) {
-			report_fill(failed, "cgroup", -error, "write \"%.120s\" to %s", value, path);
+		if (error < 0 && !(want.optional && may_be_missing(error))) {
+			failure(failed, "cgroup", -error, "write \"%.120s\" to %s", want.value, want.path);
 			return error;
 		}
 	}
@@ -89,12 +73,12 @@ static int attach_devices(int directory, int program)
 static int open_group(const struct cgroup_plan *plan, int device_program, int *directory, struct child_report *failed)
 {
 	struct reader items = plan->join.items;
-	const char *path = text_next(&items);
+	const char *path = take_text(&items);
 	int error;
 
 	*directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (*directory < 0) {
-		report_fill(failed, "cgroup", errno, "open %s", path);
+		failure(failed, "cgroup", errno, "open %s", path);
 		return -failed->error;
 	}
 	if (device_program < 0)
@@ -104,7 +88,7 @@ static int open_group(const struct cgroup_plan *plan, int device_program, int *d
 	*directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	error = *directory < 0 ? -errno : attach_devices(*directory, device_program);
 	if (error < 0)
-		report_fill(failed, "cgroup", -error, "attach the device program to %s", path);
+		failure(failed, "cgroup", -error, "attach the device program to %s", path);
 	return error;
 }
 
@@ -132,12 +116,13 @@ void cgroup_discard(const struct cgroup_plan *plan, uint64_t made)
 {
 	for (uint32_t i = plan->mkdirs.count; i-- > 0;) {
 		struct reader items = plan->mkdirs.items;
-		const char *path = text_next(&items);
+		const char *path = take_text(&items);
 
 		for (uint32_t j = 0; j < i; j++)
-			path = text_next(&items);
-		if (made & UINT64_C(1) << i)
-			rmdir(path);
+			path = take_text(&items);
+		/* Just after its last process was reaped a group may be busy for a moment. */
+		for (int tries = 0; made & UINT64_C(1) << i && tries < 50 && rmdir(path) < 0 && errno == EBUSY; tries++)
+			usleep(2000);
 	}
 }
 
@@ -145,61 +130,38 @@ int cgroup_open_for_exec(const struct cgroup_plan *plan)
 {
 	struct reader items = plan->join.items;
 
-	return open(text_next(&items), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return open(take_text(&items), O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* The v2 root that `near` lies under: the last directory of its file system on the way up. */
-static int hierarchy_root(const char *near)
+/* The v2 group that `pid` is in now, which is `own` or lies below it. A group with children can't take processes (systemd inside
+ * moves itself down). The kernel names it from the hierarchy's root, so its name goes on where it shares an end with `own`. */
+int cgroup_open_of(pid_t pid, const char *own)
 {
-	int at = open(near, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct stat here, above;
-
-	while (at >= 0) {
-		int up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-		if (up < 0 || fstat(at, &here) < 0 || fstat(up, &above) < 0) {
-			close(at);
-			close(up);
-			return -1;
-		}
-		if (here.st_dev != above.st_dev) {
-			close(up);
-			return at;
-		}
-		close(at);
-		if (here.st_ino == above.st_ino)
-			return up;
-		at = up;
-	}
-	return -1;
-}
-
-/* The v2 group that `pid` is in now. A group with children can't take processes (systemd inside moves itself down). */
-int cgroup_open_of(pid_t pid, const char *near)
-{
-	char path[64], text[4096], *line;
-	int fd, root, group;
-	ssize_t size;
+	char path[64], text[4096];
+	const char *line, *below = NULL;
+	int above, group;
 
 	snprintf(path, sizeof path, "/proc/%d/cgroup", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (read_file(path, text, sizeof text) < 0)
 		return -1;
-	size = read(fd, text, sizeof text - 1);
-	close(fd);
-	text[size < 0 ? 0 : size] = '\0';
 	line = strncmp(text, "0::/", 4) == 0 ? text : strstr(text, "\n0::/");
-	if (line == NULL) {
-		errno = ENOENT;
+	if (line != NULL) {
+		size_t whole, length = strlen(own);
+
+		line = strchr(line, '/');
+		whole = strcspn(line, "\n");
+		text[line - text + whole] = '\0';
+		for (size_t n = whole; n > 0 && below == NULL; n--)
+			if ((line[n] == '/' || n == whole) && n <= length && memcmp(own + length - n, line, n) == 0)
+				below = line + n + (n < whole);
+	}
+	above = open(own, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (below == NULL || above < 0) {
+		errno = above < 0 ? errno : ENOENT;
 		return -1;
 	}
-	line = strchr(line, '/') + 1;
-	line[strcspn(line, "\n")] = '\0';
-	root = hierarchy_root(near);
-	if (root < 0)
-		return -1;
-	group = sys_openat2(root, *line ? line : ".", O_PATH | O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-	close(root);
+	group = sys_openat2(above, *below ? below : ".", O_PATH | O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+	close(above);
 	return group;
 }
 
@@ -210,22 +172,19 @@ void cgroup_join_v1(const struct cgroup_plan *plan)
 	struct reader items = plan->join.items;
 
 	for (uint32_t i = 0; i < plan->join.count; i++) {
-		const char *group = text_next(&items);
+		const char *group = take_text(&items);
 		char path[4096 + 8];
-		int error;
 
 		snprintf(path, sizeof path, "%s/tasks", group);
-		error = write_whole(path, "0", 1);
-		if (error < 0)
-			fail("cgroup", -error, "join %s", path);
+		if (!write_file(path, "0", 1))
+			fail("cgroup", errno, "join %s", path);
 	}
 }
 
-void child_discard_cgroups(const uint8_t *bytes, size_t length, const struct child *made)
+void child_discard_cgroups(struct reader plan, const struct child *made)
 {
-	struct launch_plan plan;
-	const char *wrong;
+	struct launch_plan decoded;
 
-	if (plan_decode_launch(bytes, length, &plan, &wrong) == 0)
-		cgroup_discard(&plan.cgroup, made->made_cgroups);
+	if (plan_decode_launch(&plan, &decoded))
+		cgroup_discard(&decoded.cgroup, made->made_cgroups);
 }

@@ -17,9 +17,9 @@
  */
 #ifndef BERTH_CHILD_H
 #define BERTH_CHILD_H
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/types.h>
+
+#include "child/plan.h"
 
 /* fds of the pod's namespaces as the monitor holds them; -1 means the host's. */
 struct pod_namespaces {
@@ -45,6 +45,8 @@ struct child {
 	uint64_t made_cgroups; /* bit n: child_create itself made the plan's n-th cgroup directory */
 };
 
+#define NO_CHILD ((struct child){.pid = -1, .pidfd = -1, .status = -1, .in = -1, .out = -1, .err = -1})
+
 /* What child_exec's process gets as stdio: fds that the caller made; -1 is /dev/null. With tty they are ignored. */
 struct child_stdio {
 	int in, out, err;
@@ -53,14 +55,17 @@ struct child_stdio {
 /* One packet of `status`: its length, 0 at the end, -1 and errno. A pty master replaces what *terminal held. */
 ssize_t child_receive(int status, int flags, struct child_report *report, int *terminal);
 
-/* Both decode a payload made by effects/native/encode-plan.ts. A malformed one is refused (-EBADMSG), never trusted.
- * On error they return -errno, fill `failed`, and leave nothing behind. device_program is an fd or -1. */
-int child_create(const struct pod_namespaces *ns, const uint8_t *plan, size_t length, int device_program, struct child *made,
+/* Fills it in as CHILD_FAILED; gives false, so that a step can return it. */
+bool failure(struct child_report *report, const char *stage, int error, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* On error they return -errno, fill `failed`, and leave nothing behind. device_program is an fd or -1. */
+int child_create(const struct pod_namespaces *ns, const struct launch_plan *plan, int device_program, struct child *made,
 		 struct child_report *failed);
-int child_exec(const struct pod_namespaces *ns, pid_t init, int init_pidfd, const uint8_t *plan, size_t length,
+int child_exec(const struct pod_namespaces *ns, pid_t init, int init_pidfd, const struct exec_plan *plan,
 	       const struct child_stdio *stdio, struct child *made, struct child_report *failed);
 
 /* After a CHILD_FAILED (and once the process is reaped): removes the cgroup directories that this very child_create made. */
-void child_discard_cgroups(const uint8_t *plan, size_t length, const struct child *made);
+void child_discard_cgroups(struct reader plan, const struct child *made);
 
 #endif

@@ -4,7 +4,6 @@
 #include <linux/seccomp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
@@ -15,14 +14,10 @@ static const char usual_path[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/
 
 char **list_vector(const struct list *list)
 {
-	size_t bytes = ((size_t)list->count + 1) * sizeof(char *);
-	char **to = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct reader items = list->items;
+	char **to = texts_vector(list);
 
-	if (to == MAP_FAILED)
+	if (to == NULL)
 		fail("exec", errno, "%u arguments", list->count);
-	for (uint32_t i = 0; i < list->count; i++)
-		to[i] = (char *)text_next(&items);
 	return to;
 }
 
@@ -125,7 +120,7 @@ static const char *exec_error(int error)
 	}
 }
 
-noreturn void command_run(const struct process_plan *plan)
+_Noreturn void command_run(const struct process_plan *plan)
 {
 	char **args = list_vector(&plan->args), **env = list_vector(&plan->env), found[4096];
 	const char *file = find(args[0], search_path(env), found, sizeof found);

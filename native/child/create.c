@@ -41,7 +41,7 @@ static int open_ends(const struct launch_plan *plan, struct ends *ends)
 		return -1;
 	if (plan->process.tty)
 		return 0;
-	if (plan->keep_stdin && (pipe2(ends->in, O_CLOEXEC) < 0 || nonblocking(ends->in[1]) < 0))
+	if (plan->io.stdin_kept && (pipe2(ends->in, O_CLOEXEC) < 0 || nonblocking(ends->in[1]) < 0))
 		return -1;
 	if (pipe2(ends->out, O_CLOEXEC) < 0 || nonblocking(ends->out[0]) < 0 || pipe2(ends->err, O_CLOEXEC) < 0 ||
 	    nonblocking(ends->err[0]) < 0)
@@ -50,7 +50,7 @@ static int open_ends(const struct launch_plan *plan, struct ends *ends)
 }
 
 /* The process that will be the container's init, in all its namespaces. */
-static noreturn void become_init(struct job *job, int sibling)
+static _Noreturn void become_init(struct job *job, int sibling)
 {
 	char word;
 
@@ -123,7 +123,7 @@ static void join_pids(struct job *job)
 
 /* A user, time or joined PID namespace holds only for children. So this process does what needs the host's rights, joins,
  * and makes the init as its sibling. */
-static noreturn void be_intermediate(struct job *job)
+static _Noreturn void be_intermediate(struct job *job)
 {
 	if (job->userns) {
 		rlimits_raise(job->process);
@@ -142,23 +142,16 @@ static noreturn void be_intermediate(struct job *job)
 	_exit(0);
 }
 
-static noreturn void run_child(struct job *job, int intermediate)
+static _Noreturn void run_child(struct job *job, int intermediate)
 {
 	const int keep[] = {job->status, job->in,     job->out,     job->err,    job->ns.net,
 			    job->ns.ipc, job->ns.uts, job->ns.pid, job->ns.user};
 
-	report_to(job->status);
-	close_all_but(keep, sizeof keep / sizeof *keep);
-	process_start(job);
-	host_handles(job);
-	if (job->cgroup->version == 1) {
-		cgroup_join_v1(job->cgroup);
-		/* Only now: a cgroup namespace is rooted where its maker is. */
-		if (!intermediate && job->launch->namespaces.cgroup == CHOICE_NEW && syscall(SYS_unshare, CLONE_NEWCGROUP) < 0)
-			fail("namespace", errno, "a cgroup namespace");
-	}
-	oom_score_adjust(job);
-	stdio_give(job);
+	process_begin(job, keep, sizeof keep / sizeof *keep);
+	/* Only now that it has joined: a cgroup namespace is rooted where its maker is. */
+	if (job->cgroup->version == 1 && !intermediate && job->launch->namespaces.cgroup == CHOICE_NEW &&
+	    syscall(SYS_unshare, CLONE_NEWCGROUP) < 0)
+		fail("namespace", errno, "a cgroup namespace");
 	if (intermediate)
 		be_intermediate(job);
 	become_init(job, 0);
@@ -192,7 +185,7 @@ static int launch(struct job *job, struct ends *ends, int group, struct child *m
 	if (pid == 0)
 		run_child(job, intermediate);
 	if (pid < 0) {
-		report_fill(failed, "clone", errno, "namespaces and cgroup (flags %#llx)", (unsigned long long)args.flags);
+		failure(failed, "clone", errno, "namespaces and cgroup (flags %#llx)", (unsigned long long)args.flags);
 		return -failed->error;
 	}
 	made->pid = pid;
@@ -206,36 +199,29 @@ static int launch(struct job *job, struct ends *ends, int group, struct child *m
 	return 0;
 }
 
-int child_create(const struct pod_namespaces *ns, const uint8_t *bytes, size_t length, int device_program, struct child *made,
+int child_create(const struct pod_namespaces *ns, const struct launch_plan *plan, int device_program, struct child *made,
 		 struct child_report *failed)
 {
 	struct ends ends = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
-	struct launch_plan plan;
-	struct job job = {.launch = &plan, .process = &plan.process, .cgroup = &plan.cgroup, .ns = *ns, .terminal = -1};
-	const char *wrong;
+	struct job job = {.launch = plan, .process = &plan->process, .cgroup = &plan->cgroup, .ns = *ns, .terminal = -1};
 	int error, group = -1;
 
-	*made = (struct child){.pid = -1, .pidfd = -1, .status = -1, .in = -1, .out = -1, .err = -1};
-	error = plan_decode_launch(bytes, length, &plan, &wrong);
-	if (error < 0) {
-		report_fill(failed, "plan", -error, "malformed at %s", wrong);
-		return error;
-	}
-	error = open_ends(&plan, &ends) < 0 ? -errno : 0;
+	*made = NO_CHILD;
+	error = open_ends(plan, &ends) < 0 ? -errno : 0;
 	if (error < 0)
-		report_fill(failed, "stdio", -error, "pipes of container %s", plan.container);
+		failure(failed, "stdio", -error, "pipes of container %s", plan->container);
 	else
-		error = cgroup_prepare(&plan.cgroup, device_program, &made->made_cgroups, &group, failed);
+		error = cgroup_prepare(&plan->cgroup, device_program, &made->made_cgroups, &group, failed);
 	if (error == 0) {
-		job.container = plan.container;
-		job.userns = plan.namespaces.user == CHOICE_POD;
+		job.container = plan->container;
+		job.userns = plan->namespaces.user == CHOICE_POD;
 		job.status = ends.status[1];
 		job.in = ends.in[0];
 		job.out = ends.out[1];
 		job.err = ends.err[1];
 		error = launch(&job, &ends, group, made, failed);
 		if (error < 0)
-			cgroup_discard(&plan.cgroup, made->made_cgroups);
+			cgroup_discard(&plan->cgroup, made->made_cgroups);
 	}
 	if (group >= 0)
 		close(group);

@@ -5,7 +5,7 @@
 
 /* The container can see this process, and one with CAP_SYS_PTRACE can take it over. By now it has nothing that its container
  * has not: no descriptor of the host, no other user or capability (but CAP_SYS_ADMIN, where a filter is still to be loaded). */
-static noreturn void become_process(struct job *job)
+static _Noreturn void become_process(struct job *job)
 {
 	process_start(job);
 	report_pid();
@@ -32,18 +32,11 @@ static void join_container(struct job *job)
 		namespaces_become_root();
 }
 
-static noreturn void be_exec_intermediate(struct job *job)
+static _Noreturn void be_exec_intermediate(struct job *job)
 {
 	const int keep[] = {job->status, job->in, job->out, job->err, job->init_pidfd};
 
-	report_to(job->status);
-	close_all_but(keep, sizeof keep / sizeof *keep);
-	process_start(job);
-	host_handles(job);
-	if (job->cgroup->version == 1)
-		cgroup_join_v1(job->cgroup);
-	oom_score_adjust(job);
-	stdio_give(job);
+	process_begin(job, keep, sizeof keep / sizeof *keep);
 	if (job->userns)
 		rlimits_raise(job->process);
 	join_container(job);
@@ -81,43 +74,37 @@ static pid_t clone_into(struct clone_args *args, const struct job *job)
 		errno = error;
 		if (pid > 0 || tries > 0 || (error != EBUSY && error != EOPNOTSUPP))
 			return pid;
-		group = cgroup_open_of(job->init, text_next(&items));
+		group = cgroup_open_of(job->init, take_text(&items));
 	}
 	return -1;
 }
 
-int child_exec(const struct pod_namespaces *ns, pid_t init, int init_pidfd, const uint8_t *bytes, size_t length,
+int child_exec(const struct pod_namespaces *ns, pid_t init, int init_pidfd, const struct exec_plan *plan,
 	       const struct child_stdio *stdio, struct child *made, struct child_report *failed)
 {
-	struct exec_plan plan;
-	struct job job = {.process = &plan.process, .cgroup = &plan.cgroup, .ns = *ns, .terminal = -1};
-	int status[2], pidfd = -1, error;
+	struct job job = {.process = &plan->process, .cgroup = &plan->cgroup, .ns = *ns, .terminal = -1};
+	int status[2], pidfd = -1, tty = plan->process.tty;
 	struct clone_args args = {.flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd, .exit_signal = SIGCHLD};
-	const char *wrong;
 
-	*made = (struct child){.pid = -1, .pidfd = -1, .status = -1, .in = -1, .out = -1, .err = -1, .intermediate = 1};
-	error = plan_decode_exec(bytes, length, &plan, &wrong);
-	if (error < 0) {
-		report_fill(failed, "plan", -error, "malformed at %s", wrong);
-		return error;
-	}
+	*made = NO_CHILD;
+	made->intermediate = 1;
 	if (status_pair(status) < 0) {
-		report_fill(failed, "stdio", errno, "socket for an exec in %s", plan.container);
+		failure(failed, "stdio", errno, "socket for an exec in %s", plan->container);
 		return -failed->error;
 	}
-	job.container = plan.container;
+	job.container = plan->container;
 	job.init = init;
 	job.init_pidfd = init_pidfd;
 	job.userns = ns->user >= 0;
 	job.status = status[1];
-	job.in = plan.process.tty ? -1 : stdio->in;
-	job.out = plan.process.tty ? -1 : stdio->out;
-	job.err = plan.process.tty ? -1 : stdio->err;
+	job.in = tty ? -1 : stdio->in;
+	job.out = tty ? -1 : stdio->out;
+	job.err = tty ? -1 : stdio->err;
 	made->pid = clone_into(&args, &job);
 	if (made->pid == 0)
 		be_exec_intermediate(&job);
 	if (made->pid < 0) {
-		report_fill(failed, "clone", errno, "into the cgroup of container %s", plan.container);
+		failure(failed, "clone", errno, "into the cgroup of container %s", plan->container);
 		close(status[0]);
 		close(status[1]);
 		return -failed->error;

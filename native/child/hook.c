@@ -8,10 +8,10 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "child/job.h"
 #include "child/sys.h"
+#include "common/io.h"
 
 /* Of what it prints, the end: that is where programs say what went wrong. */
 struct tail {
@@ -44,7 +44,7 @@ static int state_file(const struct job *job, const char *state)
 	return fd;
 }
 
-static noreturn void become(const struct op *op, char **args, char **env, int in, int out)
+static _Noreturn void become(const struct op *op, char **args, char **env, int in, int out)
 {
 	sigset_t none;
 
@@ -58,14 +58,6 @@ static noreturn void become(const struct op *op, char **args, char **env, int in
 	}
 	dprintf(2, "%s", strerror(errno));
 	_exit(127);
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* Until the program itself has ended: something that it leaves behind may hold its output open. */

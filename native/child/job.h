@@ -2,7 +2,7 @@
 #ifndef BERTH_CHILD_JOB_H
 #define BERTH_CHILD_JOB_H
 #include <stdarg.h>
-#include <stdnoreturn.h>
+
 
 #include "child/child.h"
 #include "child/plan.h"
@@ -26,13 +26,11 @@ struct job {
 };
 
 /* report.c */
-void report_fill(struct child_report *report, const char *stage, int error, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
 void report_to(int status); /* before any of the following */
 void report_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void report_pid(void);
 void report_ready(int terminal);
-noreturn void fail(const char *stage, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+_Noreturn void fail(const char *stage, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* receive.c: a socketpair, [0] the monitor's, on which the kernel names each sender */
 int status_pair(int ends[2]);
@@ -63,6 +61,8 @@ int directory_of(const char *path, char *to, size_t size);
 /* rootfs.c, op.c: in the container's own mount namespace */
 void rootfs_attach(struct job *job);
 void rootfs_ops(struct job *job);
+/* Attaches `tree` over a file of that name, which is made if need be; neither side is a path. */
+int bind_over(int parent, const char *name, int tree);
 void rootfs_enter(struct job *job);
 
 /* hook.c */
@@ -73,10 +73,10 @@ void terminal_console(struct job *job);
 void terminal_open(struct job *job, int root);
 
 /* process.c, limits.c, command.c: the process itself */
+void process_begin(struct job *job, const int *keep, size_t count);
 void process_start(const struct job *job);
 void process_dress(struct job *job);
 void process_settle(const struct job *job);
-void stdio_give(struct job *job);
 void oom_score_adjust(struct job *job);
 void rlimits_raise(const struct process_plan *plan);
 void rlimits_set(const struct process_plan *plan);
@@ -85,7 +85,7 @@ void capabilities_set(const struct process_plan *plan, uint64_t more);
 void capabilities_ambient(const struct process_plan *plan);
 int command_needs_admin(const struct process_plan *plan);
 char **list_vector(const struct list *list); /* for execve(2); fails the plan when there is no memory */
-noreturn void command_run(const struct process_plan *plan);
+_Noreturn void command_run(const struct process_plan *plan);
 
 /* namespace.c */
 void host_handles(struct job *job);

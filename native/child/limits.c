@@ -24,10 +24,9 @@ void rlimits_raise(const struct process_plan *plan)
 	struct reader items = plan->rlimits.items;
 
 	for (uint32_t i = 0; i < plan->rlimits.count; i++) {
-		struct rlimit_plan want;
+		struct rlimit_plan want = take_rlimit(&items);
 		struct limit now, to;
 
-		rlimit_next(&items, &want);
 		if (prlimit_self(want.resource, NULL, &now) < 0)
 			fail("rlimit", errno, "limit %u", want.resource);
 		to = (struct limit){now.soft, want.hard};
@@ -41,11 +40,9 @@ void rlimits_set(const struct process_plan *plan)
 	struct reader items = plan->rlimits.items;
 
 	for (uint32_t i = 0; i < plan->rlimits.count; i++) {
-		struct rlimit_plan want;
-		struct limit now, to;
+		struct rlimit_plan want = take_rlimit(&items);
+		struct limit now, to = {want.soft, want.hard};
 
-		rlimit_next(&items, &want);
-		to = (struct limit){want.soft, want.hard};
 		if (prlimit_self(want.resource, &to, NULL) == 0)
 			continue;
 		if (errno != EPERM || prlimit_self(want.resource, NULL, &now) < 0)

@@ -11,14 +11,6 @@
 
 static int empty = -1; /* one read-only tmpfs for all masked directories: superblocks add up */
 
-static uint64_t attribute_bits(uint8_t attributes)
-{
-	return (attributes & MOUNT_ATTRIBUTE_READONLY ? MOUNT_ATTR_RDONLY : 0) |
-	       (attributes & MOUNT_ATTRIBUTE_NOSUID ? MOUNT_ATTR_NOSUID : 0) |
-	       (attributes & MOUNT_ATTRIBUTE_NODEV ? MOUNT_ATTR_NODEV : 0) |
-	       (attributes & MOUNT_ATTRIBUTE_NOEXEC ? MOUNT_ATTR_NOEXEC : 0);
-}
-
 static int is_on(int fd, long magic)
 {
 	struct statfs about;
@@ -49,19 +41,10 @@ static int real_directory(const struct job *job, const char *target)
 	return fd;
 }
 
-static const char *const fs_names[] = {
-	[FS_TYPE_PROC] = "proc",
-	[FS_TYPE_SYSFS] = "sysfs",
-	[FS_TYPE_TMPFS] = "tmpfs",
-	[FS_TYPE_DEVPTS] = "devpts",
-	[FS_TYPE_MQUEUE] = "mqueue",
-	[FS_TYPE_CGROUP2] = "cgroup2",
-};
-
 /* A user namespace without a network namespace of its own may not mount sysfs, but may bind what it sees of it. */
 static int bind_sys(const struct op *op)
 {
-	struct mount_attr attr = {.attr_set = attribute_bits(op->attributes), .propagation = MS_PRIVATE};
+	struct mount_attr attr = {.attr_set = op->attributes, .propagation = MS_PRIVATE};
 	int tree = sys_copy_tree(AT_FDCWD, "/sys", AT_RECURSIVE);
 
 	if (tree >= 0 && sys_set_mount(tree, 1, &attr) < 0)
@@ -71,11 +54,11 @@ static int bind_sys(const struct op *op)
 
 static int new_fs(const struct op *op)
 {
-	const char *name = fs_names[op->type];
+	const char *name = op->source;
 	int context = fsopen(name, FSOPEN_CLOEXEC), mount;
 	struct reader items = op->options.items;
 
-	if (context < 0 && errno == EPERM && op->type == FS_TYPE_SYSFS && (mount = bind_sys(op)) >= 0)
+	if (context < 0 && errno == EPERM && strcmp(name, "sysfs") == 0 && (mount = bind_sys(op)) >= 0)
 		return mount;
 	if (context < 0)
 		fail("mount", errno, "%s on %s", name, op->target);
@@ -83,18 +66,15 @@ static int new_fs(const struct op *op)
 	if (fsconfig(context, FSCONFIG_SET_STRING, "source", name, 0) < 0)
 		fail("mount", errno, "%s on %s", name, op->target);
 	for (uint32_t i = 0; i < op->options.count; i++) {
-		const char *key, *value;
-		int result;
+		struct mount_option option = take_option(&items);
+		const char *value = option.value;
 
-		option_next(&items, &key, &value);
-		result = value ? fsconfig(context, FSCONFIG_SET_STRING, key, value, 0)
-			       : fsconfig(context, FSCONFIG_SET_FLAG, key, NULL, 0);
-		if (result < 0)
-			fail("mount", errno, "%s on %s: option %s%s%s", name, op->target, key, value ? "=" : "", value ? value : "");
+		if (fsconfig(context, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, option.key, value, 0) < 0)
+			fail("mount", errno, "%s on %s: option %s%s%s", name, op->target, option.key, value ? "=" : "", value ? value : "");
 	}
 	if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		fail("mount", errno, "%s on %s", name, op->target);
-	mount = fsmount(context, FSMOUNT_CLOEXEC, (unsigned int)attribute_bits(op->attributes));
+	mount = fsmount(context, FSMOUNT_CLOEXEC, op->attributes);
 	if (mount < 0)
 		fail("mount", errno, "%s on %s", name, op->target);
 	close(context);
@@ -103,8 +83,8 @@ static int new_fs(const struct op *op)
 
 static void do_fs(struct job *job, const struct op *op)
 {
-	int strict = same_path(op->target, "/proc") || same_path(op->target, "/sys") || op->type == FS_TYPE_PROC ||
-		     op->type == FS_TYPE_SYSFS;
+	int strict = same_path(op->target, "/proc") || same_path(op->target, "/sys") || strcmp(op->source, "proc") == 0 ||
+		     strcmp(op->source, "sysfs") == 0;
 	int target = strict ? real_directory(job, op->target) : root_make(job->root, op->target, WANT_DIRECTORY, 0755);
 	int mount;
 
@@ -112,23 +92,9 @@ static void do_fs(struct job *job, const struct op *op)
 		fail("mount", errno, "mount point %s", op->target);
 	mount = new_fs(op);
 	if (sys_attach(mount, target) < 0)
-		fail("mount", errno, "%s on %s", fs_names[op->type], op->target);
+		fail("mount", errno, "%s on %s", op->source, op->target);
 	close(mount);
 	close(target);
-}
-
-/* The files of /proc that one may mount over, as lxcfs does; anything else could hide or redirect what writes there. */
-static int may_cover(const char *target)
-{
-	static const char *const files[] = {
-		"/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime",
-		"/proc/loadavg", "/proc/slabinfo", "/proc/net/dev", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
-	};
-
-	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-		if (strcmp(target, files[i]) == 0)
-			return 1;
-	return 0;
 }
 
 static int bind_target(struct job *job, const struct op *op, int tree)
@@ -146,7 +112,7 @@ static int bind_target(struct job *job, const struct op *op, int tree)
 			 : root_open(job->root, op->target, O_PATH, 0);
 	if (target < 0)
 		fail("mount", errno, "mount point %s", op->target);
-	if ((same_path(op->target, "/proc") || is_on(target, PROC_SUPER_MAGIC)) && !may_cover(op->target) &&
+	if ((same_path(op->target, "/proc") || is_on(target, PROC_SUPER_MAGIC)) && !(op->flags & BIND_FLAG_OVER_PROC) &&
 	    !is_on(tree, PROC_SUPER_MAGIC))
 		fail("mount", EPERM, "%s: a volume may not cover anything in /proc", op->target);
 	return target;
@@ -160,6 +126,20 @@ static void do_bind(struct job *job, const struct op *op, int tree)
 		fail("mount", errno, "%s on %s", op->source[0] ? op->source : "image", op->target);
 	close(tree);
 	close(target);
+}
+
+int bind_over(int parent, const char *name, int tree)
+{
+	int target, attached, error;
+
+	if (mknodat(parent, name, S_IFREG | 0600, 0) < 0 && errno != EEXIST)
+		return -1;
+	target = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	attached = target < 0 ? -1 : sys_attach(tree, target);
+	error = errno;
+	close(target);
+	errno = error;
+	return attached;
 }
 
 static void make_node(int parent, const char *name, const struct op *op)
@@ -190,14 +170,8 @@ static void do_device(struct job *job, const struct op *op, int tree)
 	if (tree < 0) {
 		make_node(parent, name, op);
 	} else {
-		int target;
-
-		if (mknodat(parent, name, S_IFREG | 0600, 0) < 0 && errno != EEXIST)
-			fail("device", errno, "mount point %s", op->target);
-		target = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-		if (target < 0 || sys_attach(tree, target) < 0)
+		if (bind_over(parent, name, tree) < 0)
 			fail("device", errno, "bind %s", op->target);
-		close(target);
 		close(tree);
 	}
 	close(parent);
@@ -307,9 +281,8 @@ void rootfs_ops(struct job *job)
 	struct reader items = job->launch->ops.items;
 
 	for (uint32_t i = 0; i < job->launch->ops.count; i++) {
-		struct op op;
+		struct op op = take_op(&items);
 
-		op_next(&items, &op);
 		switch (op.kind) {
 		case ROOT_OP_FS:
 			do_fs(job, &op);

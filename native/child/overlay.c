@@ -34,7 +34,7 @@ static int by_context(const struct list *lower, const struct rootfs_plan *writab
 	int bad = context < 0 || set(context, "source", "overlay") < 0;
 
 	for (uint32_t i = 0; i < lower->count && !bad; i++)
-		bad = set(context, "lowerdir+", text_next(&items)) < 0;
+		bad = set(context, "lowerdir+", take_text(&items)) < 0;
 	if (!bad && writable != NULL)
 		bad = set(context, "upperdir", writable->upper) < 0 || set(context, "workdir", writable->work) < 0 ||
 		      (writable->is_volatile && fsconfig(context, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0);
@@ -97,7 +97,7 @@ static int common_directory(const struct list *lower, char *to, size_t size)
 	char other[OPTION_BYTES];
 
 	for (uint32_t i = 0; i < lower->count; i++) {
-		if (directory_of(text_next(&items), i == 0 ? to : other, i == 0 ? size : sizeof other) < 0)
+		if (directory_of(take_text(&items), i == 0 ? to : other, i == 0 ? size : sizeof other) < 0)
 			return 0;
 		if (i > 0 && strcmp(to, other) != 0)
 			return 0;
@@ -116,7 +116,7 @@ static int by_options(const struct list *lower, const struct rootfs_plan *writab
 	if (relative && chdir(directory) < 0)
 		return -1;
 	for (uint32_t i = 0; i < lower->count; i++) {
-		const char *path = text_next(&items);
+		const char *path = take_text(&items);
 
 		add(&options, i == 0 ? "lowerdir=" : ":", relative ? strrchr(path, '/') + 1 : path);
 	}
@@ -145,7 +145,7 @@ static int by_options(const struct list *lower, const struct rootfs_plan *writab
 int overlay_mount(const struct list *lower, const struct rootfs_plan *writable)
 {
 	struct reader items = lower->items;
-	const char *first = text_next(&items);
+	const char *first = take_text(&items);
 	char log[200];
 	int tree = by_context(lower, writable, log, sizeof log);
 

@@ -1,16 +1,12 @@
-/* The child's part of a plan as effects/native/encode-plan.ts writes it: little-endian, no padding, every string as
- * u32 length, bytes, NUL. Nothing is copied: all pointers point into the payload, which has to stay as it is.
- * plan_decode_* walk the whole message once and check every length, count and range, so that later walks can't fail. */
+/* A plan as effects/native/encode-plan.ts writes it, for monitor and child alike. Nothing is copied: all pointers point into
+ * the message, which has to stay as it is. plan_decode_* walk the whole of it once and check every length, count and range,
+ * so that later walks can't fail. */
 #ifndef BERTH_CHILD_PLAN_H
 #define BERTH_CHILD_PLAN_H
-#include <stddef.h>
-#include <stdint.h>
-
 #include "common/ops.gen.h"
 #include "common/reader.h"
 
 enum {
-	PLAN_MAX_TEXT = 1 << 20,
 	PLAN_MAX_ARGS = 65536, /* args and env each; the kernel bounds their bytes */
 	PLAN_MAX_OPS = 4096,
 	PLAN_MAX_LAYERS = 500, /* overlay's own bound */
@@ -22,12 +18,6 @@ enum {
 	PLAN_MAX_SECCOMP = 4096, /* instructions: BPF_MAXINSNS */
 };
 
-/* `items` starts at the first of `count` items; walk a copy of it. */
-struct list {
-	uint32_t count;
-	struct reader items;
-};
-
 struct namespaces {
 	uint8_t network, ipc, uts, pid, cgroup, user, time;
 	int32_t join_pid;
@@ -36,30 +26,41 @@ struct namespaces {
 
 struct cgroup_plan {
 	uint8_t version;
-	struct list join; /* text */
+	struct list join; /* text; all of a v1 container's groups have the same members, and v2 has one */
 	struct list mkdirs; /* text */
-	struct list writes; /* see write_next */
+	struct list writes; /* see take_write */
 };
 
 struct rootfs_plan {
 	struct list lower; /* text */
 	const char *upper, *work;
-	uint8_t is_volatile, readonly, propagation;
+	uint8_t is_volatile, readonly;
+	uint32_t propagation; /* MS_PRIVATE, MS_SLAVE or MS_SHARED */
 };
 
 struct op {
 	uint8_t kind;
 	const char *target;
-	uint8_t attributes; /* fs, bind */
-	uint8_t type; /* fs: FS_TYPE_*; device: 'c', 'b', 'p' */
-	struct list options; /* fs: pairs, see option_next */
-	const char *source; /* bind; symlink: what it points to; hook: the container's state, a JSON object */
-	uint8_t flags, propagation; /* bind */
+	uint8_t attributes; /* fs, bind: MOUNT_ATTR_* */
+	const char *source; /* fs: its type; bind; symlink: what it points to; hook: the container's state, a JSON object */
+	struct list options; /* fs: see take_option */
+	uint8_t flags; /* bind: BIND_FLAG_* */
+	uint32_t propagation; /* bind: as in rootfs_plan */
 	struct list layers; /* bind with BIND_FLAG_LAYERS */
+	uint8_t type; /* device: 'c', 'b', 'p' */
 	uint32_t major, minor, mode, uid, gid; /* device; mkdir: mode */
 	struct list args, env; /* hook: text; `target` is the program on the host */
 	const char *mount_point; /* hook: a directory of the host; it finds the root there */
 	uint32_t seconds; /* hook: that it may take, at least one */
+};
+
+struct cgroup_write {
+	const char *path, *value;
+	uint8_t optional;
+};
+
+struct mount_option {
+	const char *key, *value; /* value NULL: a flag */
 };
 
 struct rlimit_plan {
@@ -82,13 +83,20 @@ struct process_plan {
 	struct list rlimits;
 };
 
+/* For the monitor; paths are "" when there is none. */
+struct io_plan {
+	uint8_t stdin_kept, stdin_once;
+	uint32_t max_log_line;
+	const char *log_path, *exit_file, *oom_file;
+};
+
 struct launch_plan {
 	const char *container;
+	struct io_plan io;
 	struct namespaces namespaces;
 	struct cgroup_plan cgroup;
 	struct rootfs_plan rootfs;
 	struct list ops;
-	uint8_t keep_stdin;
 	struct process_plan process;
 };
 
@@ -98,16 +106,17 @@ struct exec_plan {
 	struct process_plan process;
 };
 
-/* 0 or -EBADMSG; *wrong then names the first field that is wrong. */
-int plan_decode_launch(const uint8_t *bytes, size_t length, struct launch_plan *plan, const char **wrong);
-int plan_decode_exec(const uint8_t *bytes, size_t length, struct exec_plan *plan, const char **wrong);
+/* False: malformed, where the reader stands. */
+bool plan_decode_launch(struct reader *r, struct launch_plan *plan);
+bool plan_decode_exec(struct reader *r, struct exec_plan *plan);
+
+/* Also a part of a pod's spec. */
+void plan_take_cgroup(struct reader *r, struct cgroup_plan *to);
 
 /* For walking a copy of a list's reader. */
-const char *text_next(struct reader *items);
-uint32_t number_next(struct reader *items);
-void write_next(struct reader *items, const char **path, const char **value, uint32_t *length, int *optional);
-void option_next(struct reader *items, const char **key, const char **value); /* value NULL: a flag */
-void rlimit_next(struct reader *items, struct rlimit_plan *limit);
-void op_next(struct reader *items, struct op *op);
+struct cgroup_write take_write(struct reader *r);
+struct mount_option take_option(struct reader *r);
+struct rlimit_plan take_rlimit(struct reader *r);
+struct op take_op(struct reader *r);
 
 #endif

@@ -28,7 +28,7 @@ void process_start(const struct job *job)
 
 /* /proc/self/fd/1 can be opened anew by the user only if the pipe is the user's. In a user namespace nobody here knows the
  * host's number of that user; but only who may look into /proc/PID/fd gets to a pipe at all, so its mode can be open. */
-void stdio_give(struct job *job)
+static void stdio_give(const struct job *job)
 {
 	const int fds[] = {job->in, job->out, job->err};
 
@@ -40,6 +40,19 @@ void stdio_give(struct job *job)
 		if (job->userns ? fchmod(fds[i], 0666) : fchown(fds[i], job->process->uid, job->process->gid))
 			fail("stdio", errno, "give stdio to user %u", job->process->uid);
 	}
+}
+
+/* What the cloned process does first, with the host's rights and in the host's view. */
+void process_begin(struct job *job, const int *keep, size_t count)
+{
+	report_to(job->status);
+	close_all_but(keep, count);
+	process_start(job);
+	host_handles(job);
+	if (job->cgroup->version == 1)
+		cgroup_join_v1(job->cgroup);
+	oom_score_adjust(job);
+	stdio_give(job);
 }
 
 /* The container's own /dev/null, if that is what it says it is. */
@@ -141,7 +154,7 @@ static void become_user(const struct process_plan *plan)
 	struct reader items = plan->groups.items;
 
 	for (uint32_t i = 0; i < plan->groups.count; i++)
-		groups[i] = number_next(&items);
+		groups[i] = take_u32(&items);
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		fail("user", errno, "keep capabilities");
 	/* Always, also for none: the monitor's own groups must not go along. */

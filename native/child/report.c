@@ -16,13 +16,14 @@ static void fill(struct child_report *report, const char *stage, int error, cons
 	vsnprintf(report->text, sizeof report->text, format, args);
 }
 
-void report_fill(struct child_report *report, const char *stage, int error, const char *format, ...)
+bool failure(struct child_report *report, const char *stage, int error, const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
 	fill(report, stage, error, format, args);
 	va_end(args);
+	return false;
 }
 
 void report_to(int status)
@@ -84,7 +85,7 @@ void report_ready(int terminal)
 }
 
 /* The monitor may have gone: then nobody is left to tell. A full queue can't be, it holds far more than one life's reports. */
-noreturn void fail(const char *stage, int error, const char *format, ...)
+_Noreturn void fail(const char *stage, int error, const char *format, ...)
 {
 	struct child_report report;
 	va_list args;

@@ -28,7 +28,7 @@ static void make_cwd(struct job *job)
 void rootfs_enter(struct job *job)
 {
 	const struct rootfs_plan *plan = &job->launch->rootfs;
-	struct mount_attr attr = {.propagation = MS_PRIVATE};
+	struct mount_attr attr = {.propagation = plan->propagation, .attr_set = plan->readonly ? MOUNT_ATTR_RDONLY : 0};
 
 	make_cwd(job);
 	if (fchdir(job->root) < 0)
@@ -40,10 +40,6 @@ void rootfs_enter(struct job *job)
 		fail("rootfs", errno, "detach the host's file systems");
 	if (chdir("/") < 0)
 		fail("rootfs", errno, "chdir /");
-	attr.propagation = plan->propagation == PROPAGATION_RSHARED ? MS_SHARED
-			   : plan->propagation == PROPAGATION_RSLAVE ? MS_SLAVE
-								     : MS_PRIVATE;
-	attr.attr_set = plan->readonly ? MOUNT_ATTR_RDONLY : 0;
 	if (sys_set_mount(job->root, 0, &attr) < 0)
 		fail("rootfs", errno, "propagation and attributes of the root");
 }

@@ -43,26 +43,13 @@ void sources_idmap_over(struct job *job, const char *path)
 	memcpy(over[overs++], directory, sizeof directory);
 }
 
-static uint64_t attribute_bits(uint8_t attributes)
-{
-	return (attributes & MOUNT_ATTRIBUTE_READONLY ? MOUNT_ATTR_RDONLY : 0) |
-	       (attributes & MOUNT_ATTRIBUTE_NOSUID ? MOUNT_ATTR_NOSUID : 0) |
-	       (attributes & MOUNT_ATTRIBUTE_NODEV ? MOUNT_ATTR_NODEV : 0) |
-	       (attributes & MOUNT_ATTRIBUTE_NOEXEC ? MOUNT_ATTR_NOEXEC : 0);
-}
-
-static uint64_t propagation_bits(uint8_t propagation)
-{
-	return propagation == PROPAGATION_RSHARED ? MS_SHARED : propagation == PROPAGATION_RSLAVE ? MS_SLAVE : MS_PRIVATE;
-}
-
 /* Only ever adds attributes, so what the source has locked (nosuid of a host mount, say) stays. */
 static void dress(struct job *job, int tree, const struct op *op)
 {
 	int all_readonly = op->flags & BIND_FLAG_RECURSIVE_READONLY;
-	struct mount_attr deep = {.propagation = propagation_bits(op->propagation),
+	struct mount_attr deep = {.propagation = op->propagation,
 				  .attr_set = all_readonly ? MOUNT_ATTR_RDONLY : 0};
-	struct mount_attr top = {.attr_set = attribute_bits(op->attributes)};
+	struct mount_attr top = {.attr_set = op->attributes};
 
 	if (sys_set_mount(tree, 1, &deep) < 0)
 		fail("mount", errno, "%s for %s", all_readonly ? "recursive read-only" : "propagation", op->target);
@@ -168,7 +155,7 @@ static int sub_tree(int whole, const char *first, const struct op *op)
 static int open_image(struct job *job, const struct op *op)
 {
 	struct reader items = op->layers.items;
-	const char *first = text_next(&items);
+	const char *first = take_text(&items);
 	struct mount_attr readonly = {.attr_set = MOUNT_ATTR_RDONLY};
 	int tree;
 
@@ -176,7 +163,7 @@ static int open_image(struct job *job, const struct op *op)
 		struct reader each = op->layers.items;
 
 		for (uint32_t i = 0; i < op->layers.count; i++)
-			sources_idmap_over(job, text_next(&each));
+			sources_idmap_over(job, take_text(&each));
 	}
 	/* An overlay without an upper needs two layers at least. */
 	tree = op->layers.count == 1 ? sys_copy_tree(AT_FDCWD, first, 0) : overlay_mount(&op->layers, NULL);
@@ -195,47 +182,42 @@ static void node_failed(const struct op *op)
 	fail("device", errno, "%s (%c %u:%u)", op->target, op->type, op->major, op->minor);
 }
 
-static void make_node(int nodes, uint32_t index, const struct op *op)
+static void make_node(int nodes, const char *name, uint32_t index, const struct op *op)
 {
 	mode_t kind = op->type == 'c' ? S_IFCHR : op->type == 'b' ? S_IFBLK : S_IFIFO;
-	char name[16];
 
-	snprintf(name, sizeof name, "%u", index);
+	(void)index;
 	if (mknodat(nodes, name, kind | op->mode, op->type == 'p' ? 0 : makedev(op->major, op->minor)) < 0 ||
 	    ((op->uid != 0 || op->gid != 0) && fchownat(nodes, name, op->uid, op->gid, AT_SYMLINK_NOFOLLOW) < 0))
 		node_failed(op);
 }
 
 /* Other owners than root are nobody then: only the kernel knows the rest of the map. */
-static void give_node(int nodes, uint32_t index, const struct op *op)
+static void give_node(int nodes, const char *name, uint32_t index, const struct op *op)
 {
-	char name[16];
-
-	snprintf(name, sizeof name, "%u", index);
+	(void)index;
 	if (fchownat(nodes, name, op->uid == 0 ? root_uid : op->uid, op->gid == 0 ? root_gid : op->gid, AT_SYMLINK_NOFOLLOW) < 0)
 		node_failed(op);
 }
 
-static void open_node(int nodes, uint32_t index, const struct op *op)
+static void open_node(int nodes, const char *name, uint32_t index, const struct op *op)
 {
-	char name[16];
-
-	snprintf(name, sizeof name, "%u", index);
 	trees[index] = sys_copy_tree(nodes, name, AT_SYMLINK_NOFOLLOW);
 	if (trees[index] < 0)
 		node_failed(op);
 }
 
-static void each_device(struct job *job, int nodes, void (*does)(int, uint32_t, const struct op *))
+static void each_device(struct job *job, int nodes, void (*does)(int, const char *, uint32_t, const struct op *))
 {
 	struct reader items = job->launch->ops.items;
 
 	for (uint32_t i = 0; i < job->launch->ops.count; i++) {
-		struct op op;
+		struct op op = take_op(&items);
+		char name[16];
 
-		op_next(&items, &op);
+		snprintf(name, sizeof name, "%u", i);
 		if (op.kind == ROOT_OP_DEVICE)
-			does(nodes, i, &op);
+			does(nodes, name, i, &op);
 	}
 }
 
@@ -266,9 +248,8 @@ static void open_pass(struct job *job, int images)
 	struct reader items = job->launch->ops.items;
 
 	for (uint32_t i = 0; i < job->launch->ops.count; i++) {
-		struct op op;
+		struct op op = take_op(&items);
 
-		op_next(&items, &op);
 		if (op.kind != ROOT_OP_BIND || !!(op.flags & BIND_FLAG_LAYERS) != images)
 			continue;
 		trees[i] = images ? open_image(job, &op) : open_bind(job, &op);
@@ -304,7 +285,7 @@ static void open_rootfs(struct job *job)
 
 	if (job->userns) {
 		for (uint32_t i = 0; i < rootfs->lower.count; i++)
-			sources_idmap_over(job, text_next(&items));
+			sources_idmap_over(job, take_text(&items));
 		give_upper(job, rootfs->upper);
 	}
 	job->root = overlay_mount(&rootfs->lower, rootfs);

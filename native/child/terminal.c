@@ -40,19 +40,13 @@ void terminal_open(struct job *job, int root)
 	job->in = job->out = job->err = slave;
 }
 
-/* Over /dev/console, by fd on both sides. */
 void terminal_console(struct job *job)
 {
 	const char *name;
-	int parent = root_parent(job->root, "/dev/console", &name), target, tree;
+	int parent = root_parent(job->root, "/dev/console", &name), tree = sys_copy_tree(job->in, "", AT_EMPTY_PATH);
 
-	if (parent < 0 || (mknodat(parent, name, S_IFREG | 0600, 0) < 0 && errno != EEXIST))
-		fail("terminal", errno, "mount point /dev/console");
-	target = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	tree = sys_copy_tree(job->in, "", AT_EMPTY_PATH);
-	if (target < 0 || tree < 0 || sys_attach(tree, target) < 0)
+	if (parent < 0 || tree < 0 || bind_over(parent, name, tree) < 0)
 		fail("terminal", errno, "bind /dev/console");
 	close(tree);
-	close(target);
 	close(parent);
 }

@@ -18,12 +18,14 @@ ssize_t read_file(const char *path, char *to, size_t size);
 bool write_file(const char *path, const char *value, size_t length);
 /* Field 22 of /proc/PID/stat, which tells a process from a later one with its pid; 0 when there is none. */
 uint64_t start_time(pid_t pid);
+/* What a shell would say: 128 and the signal. `status` is as wait gives it. */
+int exit_code_of(int status);
 /* All fds from `first` on. */
 void close_from(unsigned first);
 /* Says so on stderr and goes on: what a long-lived loop does with a fault. errno is appended when it is not 0. */
 void warn(const char *stage, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* What a short-lived process does with a fault. */
-void die(const char *stage, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
+_Noreturn void die(const char *stage, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Room for the process's title is what main() was given; call it once there. */
 void title_room(int argc, char **argv);
 void set_title(const char *name, const char *detail);

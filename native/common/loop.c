@@ -1,5 +1,6 @@
 #include "common/loop.h"
 #include <unistd.h>
+#include "common/io.h"
 
 static int poller = -1;
 
@@ -45,13 +46,48 @@ void loop_close_fd(struct watch *w)
 		close(fd);
 }
 
+static struct timer *timers;
+
+void timer_stop(struct timer *t)
+{
+	for (struct timer **at = &timers; *at; at = &(*at)->next)
+		if (*at == t) {
+			*at = t->next;
+			break;
+		}
+	t->due = 0;
+}
+
+void timer_set(struct timer *t, int64_t ms, void (*fire)(struct timer *t))
+{
+	timer_stop(t);
+	*t = (struct timer){.next = timers, .due = now_ms() + ms, .fire = fire};
+	timers = t;
+}
+
+static struct timer *first_timer(void)
+{
+	struct timer *first = timers;
+	for (struct timer *t = timers; t; t = t->next)
+		first = t->due < first->due ? t : first;
+	return first;
+}
+
 bool loop_once(int timeout)
 {
 	struct epoll_event e;
+	struct timer *next = first_timer();
+	int64_t left = next ? next->due - now_ms() : timeout;
+	if (next && (timeout < 0 || left < timeout))
+		timeout = left < 0 ? 0 : left > 60000 ? 60000 : (int)left;
 	int n = epoll_wait(poller, &e, 1, timeout);
 	if (n > 0) {
 		struct watch *w = e.data.ptr;
 		w->ready(w, e.events);
+	}
+	for (int64_t now = now_ms(); (next = first_timer()) && next->due <= now;) {
+		timer_stop(next);
+		next->fire(next);
 	}
 	return n > 0;
 }

@@ -22,7 +22,17 @@ bool loop_change(struct watch *w, uint32_t events);
 void loop_remove(struct watch *w);
 /* The same, and closes the fd. */
 void loop_close_fd(struct watch *w);
-/* Waits for one event, at most `timeout` ms (-1: for ever), and handles it. False when the time was up. */
+/* Something that is due at a time. At home in whatever waits for it; all zeros: not set. */
+struct timer {
+	struct timer *next;
+	int64_t due; /* ms, as now_ms(); 0: not set */
+	void (*fire)(struct timer *t); /* may free what it is in */
+};
+/* Again for one that is set moves it. */
+void timer_set(struct timer *t, int64_t ms, void (*fire)(struct timer *t));
+void timer_stop(struct timer *t);
+
+/* Waits for one event, at most `timeout` ms (-1: for ever), and handles it and what is due. False when the time was up. */
 bool loop_once(int timeout);
 void loop_close(void);
 

@@ -1,6 +1,7 @@
 #include "common/wire.h"
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "child/job.h"
 #include "common/io.h"
 
 #define NOBODY 65535
@@ -36,15 +37,15 @@ static bool drop_all(void)
 	       prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && prctl(PR_SET_DUMPABLE, 0) == 0;
 }
 
-void init_run(int ready, const char *scratch)
+void init_run(const char *scratch)
 {
 	sigset_t all;
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	set_title("berth-init", "");
-	int error = leave_host(scratch) && drop_all() ? 0 : errno;
-	if (!write_all(ready, &error, sizeof error) || error)
-		_exit(1);
+	if (!leave_host(scratch) || !drop_all())
+		fail("init", errno, "process 1 of the pod");
+	report_ready(-1);
 	close_from(0);
 	/* Only SIGCHLD means anything; to wait for the others too would only wake us. */
 	sigemptyset(&all);

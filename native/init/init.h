@@ -2,8 +2,8 @@
 #define BERTH_INIT_H
 
 /* What process 1 of a shared PID namespace does for ever: reap. It sees an empty file system, holds no capability and no
- * fd, and what the pod's processes find at /proc/1/exe is the sealed copy that the launcher runs from. Tells `ready` an
- * errno (as int) before it settles down. `scratch` is any directory of the host. */
-void init_run(int ready, const char *scratch) __attribute__((noreturn));
+ * fd, and what the pod's processes find at /proc/1/exe is the sealed copy that the launcher runs from. Reports that it is ready
+ * before it settles down, or fails. `scratch` is any directory of the host. */
+_Noreturn void init_run(const char *scratch);
 
 #endif

@@ -19,19 +19,15 @@ void pool_add(void);
 void spawn_monitor(const struct frame *f);
 
 /* job.c: a forked process whose output is an answer. */
-void job_image_files(struct frame *f);
-void job_remove_trees(struct frame *f);
+void job_of_ours(struct frame *f);
 void job_run(struct frame *f);
 void job_cancel(uint32_t request);
-/* Milliseconds until jobs_expire has something to do; -1: nothing. */
-int jobs_timeout(void);
-void jobs_expire(void);
 void job_reaped(int pid, int status);
 /* Kills foreign programs: the next server would undo what a CNI plugin of this one still does. */
 void jobs_end(void);
 
-/* image_files.c, remove_trees.c: what such a process does. They write the answer to fd 1 and end. */
-void read_image_files(struct reader *r) __attribute__((noreturn));
-void remove_trees(struct reader *r) __attribute__((noreturn));
+/* image_files.c, remove_trees.c: what such a process does. They write the answer to fd 1 and end, or fail(). */
+_Noreturn void read_image_files(struct reader *r);
+_Noreturn void remove_trees(struct reader *r);
 
 #endif

@@ -39,10 +39,8 @@ static void dispatch(struct frame *f)
 		spawn_monitor(f);
 		break;
 	case OP_READ_IMAGE_FILES:
-		job_image_files(f);
-		break;
 	case OP_REMOVE_TREES:
-		job_remove_trees(f);
+		job_of_ours(f);
 		break;
 	case OP_RUN:
 		job_run(f);
@@ -114,10 +112,9 @@ int launcher_run(unsigned pool)
 	while (!ended) {
 		/* Monitors are forked when nothing has come for a moment, so that no request waits for it. */
 		bool few = pool_is_short();
-		bool idle = !loop_once(few ? 2 : jobs_timeout());
+		bool idle = !loop_once(few ? 2 : -1);
 		if (few && idle)
 			pool_add();
-		jobs_expire();
 	}
 	jobs_end();
 	return 0;

@@ -5,9 +5,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "common/io.h"
+#include "child/job.h"
 #include "launch/launch.h"
 
 #define DEPTH 32
@@ -108,23 +109,18 @@ static int remove_tree(const char *path)
 /* u32 count, absolute paths. The first failure is the answer, after all have been tried. */
 void remove_trees(struct reader *r)
 {
-	char path[PATH_MAX], bad[PATH_MAX] = "";
+	const char *bad = "";
 	int error = 0;
 	uint32_t count = take_u32(r);
-	for (uint32_t i = 0; i < count && !r->bad; i++) {
-		take_text(r, path, sizeof path);
-		int one = r->bad || path[0] != '/' ? EINVAL : remove_tree(path);
+	for (uint32_t i = 0; i < count; i++) {
+		const char *path = take_path(r);
+		int one = r->bad ? EBADMSG : remove_tree(path);
 		if (one && !error) {
 			error = one;
-			memcpy(bad, path, sizeof bad);
+			bad = path;
 		}
 	}
-	uint16_t type = error || r->bad ? OP_FAILED : OP_OK;
-	struct message m = {0};
-	if (type == OP_FAILED) {
-		put_u32(&m, (uint32_t)(error ? error : EBADMSG));
-		put_text(&m, "remove");
-		put_text(&m, bad);
-	}
-	_exit(!(write_all(1, &type, sizeof type) && (!m.body.at || write_all(1, buffer_data(&m.body), buffer_length(&m.body)))));
+	if (error)
+		fail("remove", error, "%s", bad);
+	_exit(0);
 }

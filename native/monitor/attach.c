@@ -1,6 +1,7 @@
 /* Attached sessions: a connection becomes a stream of STDIN, STDOUT, STDERR and RESIZE frames. All sessions of a container
  * share its output. One that does not read holds the container back for a while, and is dropped then. */
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "common/io.h"
@@ -10,16 +11,13 @@
 #define ROOM (64u << 10)
 #define PATIENCE_MS 10000
 
-/* text container id | u32 STREAM_FLAG_* */
+/* bytes container id | u32 STREAM_FLAG_* */
 void attach(struct conn *c, struct frame *f)
 {
-	char id[128];
-	struct message nothing = {0};
-	take_text(&f->payload, id, sizeof id);
+	struct container *ct = container_named(&f->payload);
 	uint32_t streams = take_u32(&f->payload);
-	struct container *ct = f->payload.bad ? NULL : container_find(id);
-	if (!ct) {
-		conn_fail(c, f->request, ENOENT, "container", id);
+	if (!ct || f->payload.bad) {
+		conn_fail(c, f->request, ENOENT, "container", "no such container");
 	} else if (ct->phase != RUNNING) {
 		conn_fail(c, f->request, EINVAL, "state", "the container is not running");
 	} else if (c->exec || c->attached) {
@@ -29,7 +27,7 @@ void attach(struct conn *c, struct frame *f)
 		c->streams = streams;
 		c->next_attached = ct->sessions;
 		ct->sessions = c;
-		answer_ok(&(struct asker){c, f->request}, &nothing);
+		conn_done(c, f->request);
 	}
 }
 
@@ -52,7 +50,7 @@ static void stdin_over(struct conn *c)
 	if (!(c->streams & STREAM_FLAG_STDIN))
 		return;
 	c->streams &= ~(uint32_t)STREAM_FLAG_STDIN;
-	if (ct->flags & PLAN_FLAG_STDIN_ONCE)
+	if (ct->stdin_once)
 		close_stdin(ct);
 }
 
@@ -85,6 +83,12 @@ bool attach_frame(struct conn *c, struct frame *f)
 	return false;
 }
 
+static void patience_over(struct timer *t)
+{
+	warn("attach", ETIMEDOUT, "a client does not read: dropped");
+	conn_sent(owner_of(t, struct conn, patience), false);
+}
+
 void attach_output(struct container *ct, uint16_t type, const uint8_t *data, size_t length)
 {
 	uint32_t flag = type == OP_STDERR ? STREAM_FLAG_STDERR : STREAM_FLAG_STDOUT;
@@ -94,8 +98,8 @@ void attach_output(struct container *ct, uint16_t type, const uint8_t *data, siz
 		if (!(c->streams & flag) || c->dead)
 			continue;
 		conn_sent(c, wire_send(&c->wire, type, 0, &part, 1));
-		if (!c->full_since && buffer_length(&c->wire.out) > FULL) {
-			c->full_since = now_ms();
+		if (!c->patience.due && buffer_length(&c->wire.out) > FULL) {
+			timer_set(&c->patience, PATIENCE_MS, patience_over);
 			container_flow(ct, false);
 		}
 	}
@@ -104,19 +108,19 @@ void attach_output(struct container *ct, uint16_t type, const uint8_t *data, siz
 static bool all_have_room(const struct container *ct)
 {
 	for (const struct conn *c = ct->sessions; c; c = c->next_attached)
-		if (c->full_since)
+		if (c->patience.due)
 			return false;
 	return true;
 }
 
 void attach_sent(struct conn *c)
 {
-	if (!c->full_since || !c->attached)
+	if (!c->patience.due || !c->attached)
 		return;
-	c->full_since = now_ms();
+	timer_set(&c->patience, PATIENCE_MS, patience_over);
 	if (buffer_length(&c->wire.out) > ROOM)
 		return;
-	c->full_since = 0;
+	timer_stop(&c->patience);
 	if (all_have_room(c->attached))
 		container_flow(c->attached, true);
 }
@@ -133,7 +137,7 @@ void attach_over(struct conn *c)
 			break;
 		}
 	c->attached = NULL;
-	c->full_since = 0;
+	timer_stop(&c->patience);
 	if (all_have_room(ct))
 		container_flow(ct, true);
 }
@@ -144,25 +148,7 @@ void attach_end_all(struct container *ct)
 		struct conn *c = ct->sessions;
 		ct->sessions = c->next_attached;
 		c->attached = NULL;
-		c->full_since = 0;
+		timer_stop(&c->patience);
 		conn_sent(c, wire_send(&c->wire, OP_ENDED, 0, NULL, 0));
 	}
-}
-
-int64_t attach_deadline(void)
-{
-	int64_t first = INT64_MAX;
-	for (const struct conn *c = conns; c; c = c->next)
-		if (c->full_since && c->full_since + PATIENCE_MS < first)
-			first = c->full_since + PATIENCE_MS;
-	return first;
-}
-
-void attach_expire(int64_t now)
-{
-	for (struct conn *c = conns; c; c = c->next)
-		if (c->full_since && now >= c->full_since + PATIENCE_MS) {
-			warn("attach", ETIMEDOUT, "a client does not read: dropped");
-			conn_sent(c, false);
-		}
 }

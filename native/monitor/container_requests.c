@@ -2,18 +2,27 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "common/io.h"
 #include "monitor/monitor.h"
 
+struct container *container_named(struct reader *request)
+{
+	uint32_t length;
+	const uint8_t *id = take_bytes(request, &length);
+	for (struct container *ct = containers; ct && id; ct = ct->next)
+		if (strlen(ct->id) == length && memcmp(ct->id, id, length) == 0)
+			return ct;
+	return NULL;
+}
+
 static struct container *named(struct conn *c, struct frame *f)
 {
-	char id[128];
-	take_text(&f->payload, id, sizeof id);
-	struct container *ct = f->payload.bad ? NULL : container_find(id);
+	struct container *ct = container_named(&f->payload);
 	if (!ct)
-		conn_fail(c, f->request, ENOENT, "container", id);
+		conn_fail(c, f->request, ENOENT, "container", "no such container");
 	return ct;
 }
 
@@ -22,18 +31,18 @@ void container_start(struct conn *c, struct frame *f)
 	struct container *ct = named(c, f);
 	if (!ct)
 		return;
-	if (ct->phase != CREATED || write(ct->child.status, "", 1) != 1) {
+	if (ct->phase != CREATED || write(ct->process.child.status, "", 1) != 1) {
 		conn_fail(c, f->request, EINVAL, "state", "the container is not in the state created");
 		return;
 	}
 	ct->phase = STARTING;
+	process_go(&ct->process);
 	ct->starter = (struct asker){c, f->request};
 }
 
-/* text id | u32 signal | u32 all */
+/* bytes id | u32 signal | u32 all */
 void container_kill(struct conn *c, struct frame *f)
 {
-	struct message nothing = {0};
 	struct container *ct = named(c, f);
 	if (!ct)
 		return;
@@ -47,19 +56,17 @@ void container_kill(struct conn *c, struct frame *f)
 		return;
 	}
 	/* By pidfd: a pid may be somebody else's by now. */
-	if (syscall(SYS_pidfd_send_signal, ct->child.pidfd, (int)sig, NULL, 0) < 0 && errno != ESRCH) {
+	if (syscall(SYS_pidfd_send_signal, ct->process.child.pidfd, (int)sig, NULL, 0) < 0 && errno != ESRCH) {
 		conn_fail(c, f->request, errno, "kill", ct->id);
 		return;
 	}
 	if (all && sig == SIGKILL)
-		group_kill(ct->cgroup, ct->flags & PLAN_FLAG_CGROUP_V2);
-	struct asker asker = {c, f->request};
-	answer_ok(&asker, &nothing);
+		group_kill(ct->cgroup, ct->v2);
+	conn_done(c, f->request);
 }
 
 void container_reopen_log(struct conn *c, struct frame *f)
 {
-	struct message nothing = {0};
 	struct container *ct = named(c, f);
 	if (!ct)
 		return;
@@ -79,8 +86,7 @@ void container_reopen_log(struct conn *c, struct frame *f)
 		ct->log.fd = fd;
 		ct->log.torn = false;
 	}
-	struct asker asker = {c, f->request};
-	answer_ok(&asker, &nothing);
+	conn_done(c, f->request);
 }
 
 void container_list(struct conn *c, struct frame *f)
@@ -96,11 +102,11 @@ void container_list(struct conn *c, struct frame *f)
 		bool exited = ct->phase == EXITED, created = ct->phase == CREATED || ct->phase == STARTING;
 		put_text(&m, ct->id);
 		put_u32(&m, exited ? CONTAINER_STATE_EXITED : created ? CONTAINER_STATE_CREATED : CONTAINER_STATE_RUNNING);
-		put_u32(&m, (uint32_t)ct->child.pid);
+		put_u32(&m, (uint32_t)ct->process.child.pid);
 		put_u64(&m, ct->start_time);
 		put_u64(&m, ct->started);
 		put_u64(&m, exited ? ct->finished : 0);
-		put_u32(&m, exited ? (uint32_t)exit_code_of(ct->status) : 0);
+		put_u32(&m, exited ? (uint32_t)exit_code_of(ct->process.status) : 0);
 		put_u32(&m, ct->oom);
 	}
 	struct asker asker = {c, f->request};
@@ -109,25 +115,20 @@ void container_list(struct conn *c, struct frame *f)
 
 void container_remove(struct conn *c, struct frame *f)
 {
-	struct message nothing = {0};
-	struct asker asker = {c, f->request};
-	char id[128];
-	struct reader look = f->payload;
-	take_text(&look, id, sizeof id);
-	struct container *ct = look.bad ? NULL : container_find(id);
-	if (look.bad) {
+	struct container *ct = container_named(&f->payload);
+	if (f->payload.bad) {
 		conn_fail(c, f->request, EBADMSG, "request", "malformed");
 	} else if (!ct) {
-		answer_ok(&asker, &nothing);
+		conn_done(c, f->request);
 	} else if (ct->phase == EXITED) {
 		if (ct->exit_file[0])
 			unlink(ct->exit_file);
 		container_forget(ct);
-		answer_ok(&asker, &nothing);
+		conn_done(c, f->request);
 	} else if (ct->phase == CREATED) {
 		ct->forgotten = true;
-		ct->remover = asker;
-		container_end(ct);
+		ct->remover = (struct asker){c, f->request};
+		process_kill(&ct->process);
 	} else {
 		conn_fail(c, f->request, EBUSY, "state", "the container is running");
 	}

@@ -2,13 +2,11 @@
  * session, which get the server's own pipes (so that what they say does not come by here) or a terminal. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
+#include <string.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
+#include "common/capture.h"
 #include "common/io.h"
-#include "monitor/capture.h"
 #include "monitor/monitor.h"
 #include "monitor/pod.h"
 #include "monitor/relay.h"
@@ -18,14 +16,11 @@
 #define OUTPUT_LIMIT (64u << 20)
 
 struct exec {
+	struct process process;
 	struct exec *next;
-	struct child child;
-	bool stream, ready, runs, exited, timed_out;
-	int status;
-	struct child_report failed;
+	bool stream, ran, timed_out, drained;
 	struct asker asker;
-	struct watch status_watch;
-	int64_t deadline; /* ms; 0: none */
+	struct timer timer;
 	struct capture out, err; /* sync */
 	struct relay input, output; /* of a terminal */
 	char cgroup[256]; /* "" when it does not fit: then only its group and session are known */
@@ -43,57 +38,60 @@ static void discard(struct exec *e)
 	for (struct conn *c = conns; c; c = c->next)
 		if (c->exec == e)
 			c->exec = NULL;
-	loop_close_fd(&e->status_watch);
+	process_close(&e->process);
+	timer_stop(&e->timer);
 	capture_close(&e->out);
 	capture_close(&e->err);
 	relay_close(&e->input);
 	relay_close(&e->output);
-	if (e->child.pidfd >= 0)
-		close(e->child.pidfd);
 	pages_put(e, sizeof *e);
 	shutdown_when_over();
 }
 
 static void kill_exec(struct exec *e)
 {
-	if (e->exited)
+	const struct child *child = &e->process.child;
+	if (e->process.stage == OVER)
 		return;
-	if (e->child.pid > 0 && !e->child.intermediate)
-		descendants_kill(e->child.pid, e->cgroup);
-	else if (e->child.pidfd >= 0)
-		syscall(SYS_pidfd_send_signal, e->child.pidfd, SIGKILL, NULL, 0);
+	if (child->pid > 0 && !child->intermediate)
+		descendants_kill(child->pid, e->cgroup);
+	else
+		process_kill(&e->process);
 }
 
-/* u32 exit code | u32 timed out | bytes stdout | bytes stderr */
-static void answer_sync(struct exec *e)
-{
-	struct conn *c = e->asker.conn;
-	uint32_t out = (uint32_t)buffer_length(&e->out.kept), err = (uint32_t)buffer_length(&e->err.kept);
-	uint32_t head[3] = {(uint32_t)exit_code_of(e->status), e->timed_out, out};
-	struct iovec parts[] = {{head, sizeof head},
-				{out ? buffer_data(&e->out.kept) : NULL, out},
-				{&err, sizeof err},
-				{err ? buffer_data(&e->err.kept) : NULL, err}};
-	if (c)
-		conn_sent(c, wire_send(&c->wire, OP_OK, e->asker.request, parts, 4));
-}
+static void time_is_up(struct timer *t);
 
 static void settle(struct exec *e)
 {
-	bool time_up = e->deadline && now_ms() >= e->deadline;
-	if (!e->exited)
+	const struct process *p = &e->process;
+	struct conn *c = e->asker.conn;
+	if (p->stage != OVER)
 		return;
-	if (e->failed.kind) {
-		answer_failed(&e->asker, &e->failed);
+	if (p->failed.kind) {
+		answer_failed(&e->asker, &p->failed);
 		discard(e);
-	} else if (!e->stream && (time_up || (e->out.watch.fd < 0 && e->err.watch.fd < 0))) {
-		answer_sync(e);
+	} else if (!e->stream && (e->drained || (e->out.watch.fd < 0 && e->err.watch.fd < 0))) {
+		if (c)
+			conn_sent(c, capture_answer(&c->wire, e->asker.request, p->status, e->timed_out, &e->out, &e->err));
 		discard(e);
-	} else if (e->stream && time_up && relay_open(&e->output) && buffer_length(&e->output.held) && e->asker.conn) {
-		e->deadline = now_ms() + DRAIN_MS; /* the client is slow, and still has something to come */
-	} else if (e->stream && (time_up || !relay_open(&e->output))) {
+	} else if (e->stream && e->drained && relay_open(&e->output) && buffer_length(&e->output.held) && c) {
+		timer_set(&e->timer, DRAIN_MS, time_is_up); /* the client is slow, and still has something to come */
+	} else if (e->stream && (e->drained || !relay_open(&e->output))) {
 		discard(e);
 	}
+}
+
+static void time_is_up(struct timer *t)
+{
+	struct exec *e = owner_of(t, struct exec, timer);
+	if (e->process.stage == OVER) {
+		e->drained = true;
+		settle(e);
+		return;
+	}
+	e->timed_out = true;
+	timer_set(t, 100, time_is_up); /* once more, should it have been about to be made */
+	kill_exec(e);
 }
 
 static void out_over(struct capture *c)
@@ -111,9 +109,11 @@ static void output_over(struct relay *r)
 	settle(owner_of(r, struct exec, output));
 }
 
-static void made_ready(struct exec *e, int terminal)
+static void made_ready(struct process *p, const char *warning, int terminal)
 {
-	e->ready = true;
+	struct exec *e = owner_of(p, struct exec, process);
+	(void)warning;
+	process_go(p); /* it waits for nobody */
 	if (terminal < 0)
 		return;
 	fcntl(terminal, F_SETFL, O_RDWR | O_NONBLOCK);
@@ -123,93 +123,41 @@ static void made_ready(struct exec *e, int terminal)
 	relay_start(&e->output, terminal, e->output.to, output_over);
 }
 
-static void started(struct exec *e)
+static void runs(struct process *p)
 {
+	struct exec *e = owner_of(p, struct exec, process);
 	struct message m = {0};
-	e->runs = true;
+	e->ran = true;
 	if (!e->stream || !e->asker.conn)
 		return;
-	put_u32(&m, (uint32_t)e->child.pid);
+	put_u32(&m, (uint32_t)p->child.pid);
 	answer_ok(&(struct asker){e->asker.conn, e->asker.request}, &m);
 }
 
-/* False: the exec is gone. */
-static bool read_status(struct exec *e)
+static void over(struct process *p)
 {
-	struct child_report report;
-	int terminal = -1;
-	enum said said;
-	while ((said = child_said(&e->child, &report, &terminal)) == SAID_READY) {
-		made_ready(e, terminal);
-		terminal = -1;
-	}
-	if (terminal >= 0)
-		close(terminal);
-	if (said == SAID_NOTHING)
-		return true;
-	if (said == SAID_FAILED)
-		e->failed = report;
-	else if (e->child.pid > 0 && !e->child.intermediate && !e->failed.kind && e->status_watch.fd >= 0)
-		started(e);
-	loop_close_fd(&e->status_watch);
-	e->child.status = -1;
-	if (e->child.pid > 0)
-		return true;
-	if (!e->failed.kind)
-		failure(&e->failed, ECHILD, "exec", "the process ended while it was being made");
-	e->exited = true;
-	settle(e);
-	return false;
-}
-
-static void reaped(struct exec *e, int status);
-
-/* A process that an intermediate made may have been reaped before it could tell that it is ours. */
-static void update(struct exec *e)
-{
-	int status;
-	if (read_status(e) && !e->exited && !e->child.intermediate && e->child.pidfd < 0 && take_orphan(e->child.pid, &status))
-		reaped(e, status);
-}
-
-static void reaped(struct exec *e, int status)
-{
-	if (intermediate_over(&e->child, status)) {
-		update(e);
-		return;
-	}
-	if (!read_status(e))
-		return;
-	e->status = status;
-	e->exited = true;
-	/* Its intermediate may still hold the socket open whose end says that it runs. */
-	if (!e->runs && !e->failed.kind && e->ready)
-		started(e);
-	if (!e->runs && !e->failed.kind)
-		failure(&e->failed, ECHILD, "exec", "the process ended with %d while it was being made", exit_code_of(status));
-	e->deadline = now_ms() + DRAIN_MS;
+	struct exec *e = owner_of(p, struct exec, process);
 	struct conn *c = e->asker.conn;
-	if (e->stream && c && !e->failed.kind) {
+	if (!p->failed.kind && !e->ran)
+		failure(&p->failed, "exec", ECHILD, "the process ended with %d while it was being made", exit_code_of(p->status));
+	timer_set(&e->timer, DRAIN_MS, time_is_up);
+	if (e->stream && c && !p->failed.kind) {
 		struct message m = {0};
-		put_u32(&m, (uint32_t)exit_code_of(status));
+		put_u32(&m, (uint32_t)exit_code_of(p->status));
 		conn_sent(c, wire_answer(&c->wire, OP_EXITED, e->asker.request, &m));
 	}
 	settle(e);
 }
 
-static void status_ready(struct watch *w, uint32_t events)
-{
-	(void)events;
-	update(owner_of(w, struct exec, status_watch));
-}
+static const struct process_events events = {made_ready, runs, over};
 
 static struct exec *new_exec(void)
 {
 	struct exec *e = pages_get(sizeof *e);
 	if (!e)
 		return NULL;
-	e->child = (struct child){.pid = -1, .pidfd = -1, .status = -1, .in = -1, .out = -1, .err = -1};
-	e->status_watch.fd = e->out.watch.fd = e->err.watch.fd = -1;
+	process_init(&e->process, &events);
+	e->out.watch.fd = e->err.watch.fd = -1;
 	relay_init(&e->input);
 	relay_init(&e->output);
 	e->next = execs;
@@ -217,23 +165,23 @@ static struct exec *new_exec(void)
 }
 
 /* Makes the process. The stdio fds stay the caller's. NULL: an answer has been sent. */
-static struct exec *make(struct conn *c, struct frame *f, struct reader plan, const struct child_stdio *stdio)
+static struct exec *make(struct conn *c, struct frame *f, const struct child_stdio *stdio)
 {
-	struct plan_header header;
+	struct exec_plan plan;
 	struct child_report failed = {0};
-	struct container *ct = NULL;
-	if (!plan_header_read(&plan, &header)) {
+	if (!plan_decode_exec(&f->payload, &plan)) {
 		conn_fail(c, f->request, EBADMSG, "request", "malformed plan");
 		return NULL;
 	}
-	ct = container_find(header.id);
+	struct container *ct = container_find(plan.container);
 	if (!ct || ct->phase != RUNNING) {
-		conn_fail(c, f->request, ct ? EINVAL : ENOENT, ct ? "state" : "container", ct ? "the container is not running" : header.id);
+		conn_fail(c, f->request, ct ? EINVAL : ENOENT, ct ? "state" : "container", ct ? "the container is not running" : plan.container);
 		return NULL;
 	}
+	const struct child *init = &ct->process.child;
 	struct exec *e = new_exec();
-	int made = e ? child_exec(&pod.ns, ct->child.pid, ct->child.pidfd, plan.at, plan.left, stdio, &e->child, &failed) : -ENOMEM;
-	if (made == 0 && !loop_add(&e->status_watch, e->child.status, EPOLLIN, status_ready))
+	int made = e ? child_exec(&pod.ns, init->pid, init->pidfd, &plan, stdio, &e->process.child, &failed) : -ENOMEM;
+	if (made == 0 && !process_watch(&e->process))
 		made = -errno;
 	if (made < 0) {
 		conn_fail(c, f->request, failed.error ? failed.error : -made, failed.kind ? failed.stage : "exec", failed.text);
@@ -258,7 +206,7 @@ void exec_sync(struct conn *c, struct frame *f)
 	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0)
 		conn_fail(c, f->request, errno, "exec", "pipe2");
 	else
-		e = make(c, f, f->payload, &(struct child_stdio){-1, out[1], err[1]});
+		e = make(c, f, &(struct child_stdio){-1, out[1], err[1]});
 	if (out[1] >= 0)
 		close(out[1]);
 	if (err[1] >= 0)
@@ -268,7 +216,8 @@ void exec_sync(struct conn *c, struct frame *f)
 		close(err[0]);
 		return;
 	}
-	e->deadline = timeout ? now_ms() + timeout : 0;
+	if (timeout)
+		timer_set(&e->timer, timeout, time_is_up);
 	capture_start(&e->out, out[0], limit < OUTPUT_LIMIT ? limit : OUTPUT_LIMIT, out_over);
 	capture_start(&e->err, err[0], limit < OUTPUT_LIMIT ? limit : OUTPUT_LIMIT, err_over);
 }
@@ -287,7 +236,7 @@ void exec_stream(struct conn *c, struct frame *f)
 	if (c->exec || c->attached)
 		conn_fail(c, f->request, EBUSY, "request", "this connection has a session");
 	else
-		e = make(c, f, f->payload, &(struct child_stdio){fds[0], fds[1], fds[2]});
+		e = make(c, f, &(struct child_stdio){fds[0], fds[1], fds[2]});
 	if (e) {
 		e->stream = true;
 		c->exec = e;
@@ -331,16 +280,6 @@ void exec_session_over(struct conn *c)
 	c->exec = NULL;
 }
 
-bool exec_reaped(pid_t pid, int status)
-{
-	for (struct exec *e = execs; e; e = e->next)
-		if (e->child.pid == pid && !e->exited) {
-			reaped(e, status);
-			return true;
-		}
-	return false;
-}
-
 void exec_forget_asker(const struct conn *c)
 {
 	for (struct exec *e = execs; e; e = e->next)
@@ -348,38 +287,4 @@ void exec_forget_asker(const struct conn *c)
 			e->asker.conn = NULL;
 			kill_exec(e); /* nobody will ever read what it says */
 		}
-}
-
-void execs_read_status(void)
-{
-	for (struct exec *e = execs, *next; e; e = next) {
-		next = e->next;
-		if (e->child.intermediate)
-			update(e);
-	}
-}
-
-int64_t execs_deadline(void)
-{
-	int64_t first = INT64_MAX;
-	for (struct exec *e = execs; e; e = e->next)
-		if (e->deadline && e->deadline < first)
-			first = e->deadline;
-	return first;
-}
-
-void execs_expire(int64_t now)
-{
-	for (struct exec *e = execs, *next; e; e = next) {
-		next = e->next;
-		if (!e->deadline || now < e->deadline)
-			continue;
-		if (e->exited) {
-			settle(e);
-		} else {
-			e->timed_out = true;
-			e->deadline = now + 100; /* once more, should it have been about to be made */
-			kill_exec(e);
-		}
-	}
 }

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,11 +24,6 @@ uint64_t oom_kills(const char *file)
 	return 0;
 }
 
-int exit_code_of(int status)
-{
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
 /* Durable before anybody hears of the exit: whoever has been told will find it again. Read by parseExitFile in
  * effects/native/exit-file.ts. */
 bool exit_record_write(const struct container *ct)
@@ -39,7 +35,7 @@ bool exit_record_write(const struct container *ct)
 	int length = snprintf(text, sizeof text,
 			      "{\"version\":1,\"containerId\":\"%s\",\"exitCode\":%d,\"oomKilled\":%s,\"startedAt\":\"%llu\","
 			      "\"finishedAt\":\"%llu\"}\n",
-			      ct->id, exit_code_of(ct->status), ct->oom ? "true" : "false", (unsigned long long)ct->started,
+			      ct->id, exit_code_of(ct->process.status), ct->oom ? "true" : "false", (unsigned long long)ct->started,
 			      (unsigned long long)ct->finished);
 	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	bool written = fd >= 0 && write_all(fd, text, (size_t)length) && fdatasync(fd) == 0 && rename(temporary, ct->exit_file) == 0;

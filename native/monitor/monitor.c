@@ -12,16 +12,8 @@
 #include "monitor/pod.h"
 #include "monitor/start.h"
 
-/* Statuses of children that nobody has claimed: what an intermediate made, before it has told. */
-#define ORPHANS 64
-
 struct conn *conns;
 static struct watch listen_watch, signal_watch;
-static struct {
-	pid_t pid;
-	int status;
-} orphans[ORPHANS];
-static unsigned orphan_next;
 static struct asker shutting_down;
 static bool ending;
 
@@ -38,6 +30,11 @@ void conn_sent(struct conn *c, bool ok)
 void conn_fail(struct conn *c, uint32_t request, int error, const char *stage, const char *text)
 {
 	conn_sent(c, wire_fail(&c->wire, request, error, stage, text));
+}
+
+void conn_done(struct conn *c, uint32_t request)
+{
+	conn_sent(c, wire_send(&c->wire, OP_OK, request, NULL, 0));
 }
 
 void answer_ok(struct asker *asker, struct message *m)
@@ -64,7 +61,7 @@ void broadcast_exit(const struct container *ct)
 			continue;
 		struct message m = {0};
 		put_text(&m, ct->id);
-		put_u32(&m, (uint32_t)exit_code_of(ct->status));
+		put_u32(&m, (uint32_t)exit_code_of(ct->process.status));
 		put_u32(&m, ct->oom);
 		put_u64(&m, ct->started);
 		put_u64(&m, ct->finished);
@@ -215,17 +212,6 @@ static void listen_ready(struct watch *w, uint32_t events)
 	conns = c;
 }
 
-bool take_orphan(pid_t pid, int *status)
-{
-	for (unsigned i = 0; i < ORPHANS; i++)
-		if (pid > 0 && orphans[i].pid == pid) {
-			*status = orphans[i].status;
-			orphans[i].pid = 0;
-			return true;
-		}
-	return false;
-}
-
 static void signal_ready(struct watch *w, uint32_t events)
 {
 	(void)events;
@@ -233,9 +219,7 @@ static void signal_ready(struct watch *w, uint32_t events)
 	int status;
 	while (read(w->fd, &info, sizeof info) > 0)
 		;
-	/* Who is who has to be known before the dead are looked at. */
-	execs_read_status();
-	containers_read_status();
+	processes_read_status();
 	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
 		if (pid == pod.init) {
 			/* The kernel has killed everything in its namespace, and the pod can't go on without one. */
@@ -243,36 +227,17 @@ static void signal_ready(struct watch *w, uint32_t events)
 			pod.init = 0;
 			if (!ending)
 				begin_shutdown(NULL, NULL);
-		} else if (!exec_reaped(pid, status) && !containers_reaped(pid, status)) {
-			orphans[orphan_next].pid = pid;
-			orphans[orphan_next].status = status;
-			orphan_next = (orphan_next + 1) % ORPHANS;
+		} else {
+			processes_reaped(pid, status);
 		}
 	}
 }
 
-/* Milliseconds until something is due, at most a second while work areas wait to be given back. */
-static int timeout(bool busy)
-{
-	int64_t due = execs_deadline(), now = now_ms(), other = attach_deadline();
-	due = other < due ? other : due;
-	other = containers_deadline();
-	due = other < due ? other : due;
-	if (due == INT64_MAX)
-		return busy ? 1000 : -1;
-	int64_t left = due > now ? due - now : 0;
-	return left > 1000 && busy ? 1000 : left > 60000 ? 60000 : (int)left;
-}
-
-static void serve(void) __attribute__((noreturn));
-static void serve(void)
+static _Noreturn void serve(void)
 {
 	for (bool busy = true;;) {
-		bool event = loop_once(timeout(busy));
-		int64_t now = now_ms();
-		execs_expire(now);
-		attach_expire(now);
-		containers_expire(now);
+		/* A second of silence, and the work areas are given back. */
+		bool event = loop_once(busy ? 1000 : -1);
 		reap_conns();
 		if (busy && !event) {
 			log_idle();
@@ -327,7 +292,7 @@ void monitor_start(int launcher, bool prepared)
 	bool made = signals >= 0 && loop_open() && pod_make(&f.payload, &failed);
 	if (made && (!loop_add(&signal_watch, signals, EPOLLIN, signal_ready) ||
 		     !loop_add(&listen_watch, pod.socket, EPOLLIN, listen_ready))) {
-		made = failure(&failed, errno, "monitor", "event loop");
+		made = failure(&failed, "monitor", errno, "event loop");
 		pod_unmake();
 	}
 	struct message m = {0};

@@ -2,10 +2,9 @@
  * exit records. One thread, one epoll; it answers requests and never dies of a bad one. */
 #ifndef BERTH_MONITOR_H
 #define BERTH_MONITOR_H
-#include "child/child.h"
 #include "common/loop.h"
-#include "common/plan_header.h"
 #include "common/wire.h"
+#include "monitor/process.h"
 
 struct container;
 struct exec;
@@ -22,7 +21,7 @@ struct conn {
 	struct container *attached;
 	struct conn *next_attached;
 	uint32_t streams; /* STREAM_FLAG_* */
-	int64_t full_since; /* 0: has room */
+	struct timer patience; /* set: it has no room */
 };
 
 /* Whoever waits for an answer. conn is NULL when nobody does, or when they are gone. */
@@ -48,19 +47,16 @@ struct log {
 enum phase { CREATING, CREATED, STARTING, RUNNING, ENDING, EXITED };
 
 struct container {
+	struct process process;
 	struct container *next;
 	size_t size; /* of this block */
 	enum phase phase;
-	uint32_t flags; /* PLAN_FLAG_* */
-	struct child child;
+	bool stdin_kept, stdin_once, v2, oom, forgotten, drained;
 	uint64_t start_time; /* of the process, as start_time() gives it */
 	uint64_t started, finished; /* ns since the epoch; 0: not yet */
-	int status; /* as wait gives it */
-	bool status_known, oom, forgotten, first_session_over;
-	int64_t drain_until;
-	struct child_report failed; /* kind 0: nothing has failed */
+	struct timer drain;
 	struct asker creator, starter, remover;
-	struct watch status_watch, in_watch;
+	struct watch in_watch;
 	struct stream out, err;
 	int terminal; /* master, or -1 */
 	struct log log;
@@ -74,8 +70,8 @@ struct container {
 extern struct container *containers;
 
 struct container *container_find(const char *id);
-/* SIGKILL to the process that it is known by. */
-void container_end(const struct container *ct);
+/* The one that a request names: as bytes, which is how builds before this one read them, so that a pod can always be stopped. */
+struct container *container_named(struct reader *request);
 /* Frees it. */
 void container_forget(struct container *ct);
 void container_create(struct conn *c, struct frame *f);
@@ -84,7 +80,6 @@ void container_kill(struct conn *c, struct frame *f);
 void container_reopen_log(struct conn *c, struct frame *f);
 void container_list(struct conn *c, struct frame *f);
 void container_remove(struct conn *c, struct frame *f);
-bool containers_reaped(pid_t pid, int status);
 /* Ends what can be ended: after the drain time, or when the outputs are at their end. */
 void container_settle(struct container *ct);
 void container_out_ready(struct watch *w, uint32_t events);
@@ -96,15 +91,6 @@ void container_cancel(const struct conn *c, uint32_t request);
 void containers_kill_all(void);
 void containers_idle(void);
 void containers_forget_asker(const struct conn *c);
-void containers_read_status(void);
-int64_t containers_deadline(void);
-void containers_expire(int64_t now);
-
-/* status.c: what a child says on its status socket. Takes one report; false when there is none. */
-enum said { SAID_NOTHING, SAID_END, SAID_READY, SAID_FAILED };
-enum said child_said(struct child *child, struct child_report *report, int *terminal);
-/* Was it only the intermediate that was reaped, having done its work? The process itself then says who it is. */
-bool intermediate_over(struct child *child, int status);
 
 /* log.c */
 int log_open(const char *path);
@@ -116,7 +102,6 @@ void log_idle(void);
 
 /* exit_record.c */
 uint64_t oom_kills(const char *file);
-int exit_code_of(int status);
 bool exit_record_write(const struct container *ct);
 
 /* group.c: kills every process of a cgroup. */
@@ -130,12 +115,8 @@ void exec_stream(struct conn *c, struct frame *f);
 void exec_cancel(struct conn *c, uint32_t request);
 void exec_resize(struct conn *c, struct frame *f);
 void exec_session_over(struct conn *c);
-bool exec_reaped(pid_t pid, int status);
 /* Of a connection that is going away. */
 void exec_forget_asker(const struct conn *c);
-void execs_read_status(void);
-int64_t execs_deadline(void);
-void execs_expire(int64_t now);
 
 /* attach.c */
 void attach(struct conn *c, struct frame *f);
@@ -145,8 +126,6 @@ void attach_output(struct container *ct, uint16_t type, const uint8_t *data, siz
 void attach_sent(struct conn *c);
 void attach_over(struct conn *c);
 void attach_end_all(struct container *ct);
-int64_t attach_deadline(void);
-void attach_expire(int64_t now);
 
 /* monitor.c */
 extern struct conn *conns;
@@ -154,10 +133,10 @@ void conn_sent(struct conn *c, bool ok);
 /* Goes through the frames that are here; again when a stalled one can go on. */
 void conn_serve(struct conn *c);
 void conn_fail(struct conn *c, uint32_t request, int error, const char *stage, const char *text);
+/* An answer of nothing but that it was done. */
+void conn_done(struct conn *c, uint32_t request);
 void answer_ok(struct asker *asker, struct message *m);
 void answer_failed(struct asker *asker, const struct child_report *failed);
-/* A status that was reaped before anybody knew whose it is. */
-bool take_orphan(pid_t pid, int *status);
 void shutdown_when_over(void);
 void broadcast_exit(const struct container *ct);
 

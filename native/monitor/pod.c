@@ -1,11 +1,12 @@
 #include "monitor/pod.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -18,17 +19,6 @@
 
 struct pod pod = {.ns = {-1, -1, -1, -1, -1}, .socket = -1};
 static bool pinned, shm_mounted;
-
-bool failure(struct child_report *failed, int error, const char *stage, const char *format, ...)
-{
-	va_list args;
-	va_start(args, format);
-	*failed = (struct child_report){.kind = CHILD_FAILED, .error = error};
-	snprintf(failed->stage, sizeof failed->stage, "%s", stage);
-	vsnprintf(failed->text, sizeof failed->text, format, args);
-	va_end(args);
-	return false;
-}
 
 bool loopback_up(void)
 {
@@ -56,7 +46,7 @@ bool namespaces_make(uint32_t flags, struct child_report *failed)
 			continue;
 		int host = open(kinds[i].path, O_RDONLY | O_CLOEXEC);
 		if (host < 0 || unshare(kinds[i].type) < 0)
-			return failure(failed, errno, "namespace", "%s", kinds[i].path);
+			return failure(failed, "namespace", errno, "%s", kinds[i].path);
 		*kinds[i].fd = open(kinds[i].path, O_RDONLY | O_CLOEXEC);
 		bool up = kinds[i].type != CLONE_NEWNET || loopback_up();
 		int error = errno;
@@ -65,7 +55,7 @@ bool namespaces_make(uint32_t flags, struct child_report *failed)
 			die("namespace", "can't return to the host's %s", kinds[i].path);
 		close(host);
 		if (*kinds[i].fd < 0 || !up)
-			return failure(failed, error, "namespace", "loopback of %s", kinds[i].path);
+			return failure(failed, "namespace", error, "loopback of %s", kinds[i].path);
 	}
 	return true;
 }
@@ -87,15 +77,15 @@ static bool hostname_set(const char *name, struct child_report *failed)
 	if (!name[0])
 		return true;
 	if (pod.ns.uts < 0)
-		return failure(failed, EINVAL, "hostname", "the host's own is not ours to change");
+		return failure(failed, "hostname", EINVAL, "the host's own is not ours to change");
 	int host = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC);
 	if (host < 0 || setns(pod.ns.uts, CLONE_NEWUTS) < 0)
-		return failure(failed, errno, "hostname", "%s", name);
+		return failure(failed, "hostname", errno, "%s", name);
 	int set = sethostname(name, strlen(name)), error = errno;
 	if (setns(host, CLONE_NEWUTS) < 0)
 		die("hostname", "can't return to the host's UTS namespace");
 	close(host);
-	return set == 0 || failure(failed, error, "hostname", "%s", name);
+	return set == 0 || failure(failed, "hostname", error, "%s", name);
 }
 
 static bool netns_pin(struct child_report *failed)
@@ -105,23 +95,21 @@ static bool netns_pin(struct child_report *failed)
 		return true;
 	int fd = open(pod.netns_path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0444);
 	if (fd < 0)
-		return failure(failed, errno, "netns", "%s", pod.netns_path);
+		return failure(failed, "netns", errno, "%s", pod.netns_path);
 	close(fd);
 	pinned = true;
 	snprintf(self, sizeof self, "/proc/self/fd/%d", pod.ns.net);
 	if (mount(self, pod.netns_path, NULL, MS_BIND, NULL) < 0)
-		return failure(failed, errno, "netns", "%s", pod.netns_path);
+		return failure(failed, "netns", errno, "%s", pod.netns_path);
 	return true;
 }
 
-static bool shm_mount(uint64_t size, uint32_t owner, struct child_report *failed)
+static bool shm_mount(const char *options, struct child_report *failed)
 {
-	char options[128];
 	if (!pod.shm_path[0])
 		return true;
-	snprintf(options, sizeof options, "mode=1777,size=%llu,uid=%u,gid=%u", (unsigned long long)size, owner, owner);
 	if (mount("shm", pod.shm_path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
-		return failure(failed, errno, "shm", "%s", pod.shm_path);
+		return failure(failed, "shm", errno, "%s", pod.shm_path);
 	shm_mounted = true;
 	return true;
 }
@@ -133,7 +121,7 @@ static bool socket_open(struct child_report *failed)
 	int dir = open(pod.dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	pod.socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (dir < 0 || pod.socket < 0)
-		return failure(failed, errno, "socket", "%s", pod.dir);
+		return failure(failed, "socket", errno, "%s", pod.dir);
 	snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/monitor.sock", dir);
 	mode_t before = umask(0177);
 	bool bound = bind(pod.socket, (struct sockaddr *)&address, sizeof address) == 0 && listen(pod.socket, 4096) == 0;
@@ -146,38 +134,39 @@ static bool socket_open(struct child_report *failed)
 		close(log);
 	}
 	close(dir);
-	return bound || failure(failed, error, "socket", "%s/monitor.sock", pod.dir);
+	return bound || failure(failed, "socket", error, "%s/monitor.sock", pod.dir);
 }
 
-/* u32 flags | text sandbox, dir, netns path, hostname, shm path | u64 shm bytes | the parts of userns.c, sysctl.c,
- * pod_init.c, in this order. */
+static const char *keep(char **at, const char *path)
+{
+	const char *kept = *at;
+	*at = stpcpy(*at, path) + 1;
+	return kept;
+}
+
+/* u32 flags | text sandbox, dir, netns path, shm path, hostname, shm options | the parts of userns.c, sysctl.c, pod_init.c, in
+ * this order. */
 bool pod_make(struct reader *spec, struct child_report *failed)
 {
-	char hostname[256];
-	uint32_t flags = take_u32(spec), owner = 0;
-	take_text(spec, pod.sandbox, sizeof pod.sandbox);
-	take_text(spec, pod.dir, sizeof pod.dir);
-	take_text(spec, pod.netns_path, sizeof pod.netns_path);
-	take_text(spec, hostname, sizeof hostname);
-	take_text(spec, pod.shm_path, sizeof pod.shm_path);
-	uint64_t shm = take_u64(spec);
+	char *at = pod.texts;
+	const size_t most = sizeof pod.texts / 3 - 1;
+	uint32_t flags = take_u32(spec);
+	const char *sandbox = take_short(spec, 127);
+	pod.dir = keep(&at, take_short(spec, most));
+	pod.netns_path = keep(&at, take_short(spec, most));
+	pod.shm_path = keep(&at, take_short(spec, most));
+	const char *hostname = take_short(spec, 255), *shm_options = take_text(spec);
 	if (spec->bad)
-		return failure(failed, EBADMSG, "spec", "malformed");
-	set_title("berth-monitor", pod.sandbox);
+		return failure(failed, "spec", EBADMSG, "malformed");
+	set_title("berth-monitor", sandbox);
 	namespaces_trim(flags);
-	if (flags & SPEC_FLAG_USERNS) {
-		struct reader look = *spec; /* the first host id of the uid map owns what the pod's root has to own */
-		take_u32(&look);
-		take_u32(&look);
-		owner = take_u32(&look);
-	}
 	bool made = socket_open(failed) && userns_make(spec, flags, failed) && namespaces_make(flags, failed) &&
 		    hostname_set(hostname, failed) && sysctls_write(spec, failed) && netns_pin(failed) &&
-		    shm_mount(shm, owner, failed);
+		    shm_mount(shm_options, failed);
 	if (made && (flags & SPEC_FLAG_PID_INIT))
 		made = pod_init_start(spec, failed);
 	if (made && spec->bad)
-		made = failure(failed, EBADMSG, "spec", "malformed");
+		made = failure(failed, "spec", EBADMSG, "malformed");
 	if (!made)
 		pod_unmake();
 	return made;

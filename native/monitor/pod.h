@@ -1,19 +1,14 @@
 /* The pod itself: its namespaces, the two mounts that the host can see, and the init that only a shared PID namespace has. */
 #ifndef BERTH_POD_H
 #define BERTH_POD_H
-#include <limits.h>
 #include <stdbool.h>
 #include "child/child.h"
 #include "common/reader.h"
 
-/* Of paths that the server makes below its own directories; so small that all of a pod is one page. */
-#define POD_PATH 1024
-
 struct pod {
-	char sandbox[128];
-	char dir[POD_PATH];
-	char netns_path[POD_PATH]; /* "" when there is none to pin */
-	char shm_path[POD_PATH];
+	const char *dir;
+	const char *netns_path, *shm_path; /* "": none */
+	char texts[3 * 1024]; /* what these point to: of paths below the server's own directories */
 	struct pod_namespaces ns;
 	pid_t init; /* 0: none */
 	int socket; /* listening */
@@ -28,9 +23,11 @@ bool loopback_up(void);
 bool pod_make(struct reader *spec, struct child_report *failed);
 /* Undoes pod_make, in whatever state it is. */
 void pod_unmake(void);
-/* Sets what a failure was; gives false, so that a step can return it. */
-bool failure(struct child_report *failed, int error, const char *stage, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+
+/* in_fork.c: takes a step in a process of its own, for what can't be undone. It ends by returning or by fail(). */
+bool in_fork(void (*step)(void *with), void *with, struct child_report *failed);
+/* Waits for one report. False: there comes none. */
+bool hear(int status, struct child_report *report);
 
 /* userns.c, sysctl.c, pod_init.c: one step of pod_make each. */
 bool userns_make(struct reader *spec, uint32_t flags, struct child_report *failed);

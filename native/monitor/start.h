@@ -4,6 +4,6 @@
 
 /* In a fresh fork: becomes a monitor that waits at `launcher` for its pod's spec, answers it there, and serves the pod's
  * socket from then on. `prepared`: makes the namespaces at once, before anybody asks. */
-void monitor_start(int launcher, bool prepared) __attribute__((noreturn));
+_Noreturn void monitor_start(int launcher, bool prepared);
 
 #endif

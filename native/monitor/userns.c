@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -11,27 +12,9 @@
 #include "common/ops.gen.h"
 #include "monitor/pod.h"
 
-/* CRI allows one range; a few more do no harm. */
-#define RANGES 16
-
-static bool take_map(struct reader *spec, char *map, size_t size)
-{
-	size_t used = 0;
-	uint32_t count = take_u32(spec);
-	map[0] = 0;
-	for (uint32_t i = 0; i < count && !spec->bad; i++) {
-		uint32_t inside = take_u32(spec), outside = take_u32(spec), length = take_u32(spec);
-		if (i >= RANGES)
-			return false;
-		used += (size_t)snprintf(map + used, size - used, "%u %u %u\n", inside, outside, length);
-	}
-	return !spec->bad;
-}
-
 /* In the forked helper: the namespaces that belong to the new user namespace have to be made inside it, or its root
  * couldn't mount sysfs or change its own network. */
-static void helper(int sync, uint32_t flags) __attribute__((noreturn));
-static void helper(int sync, uint32_t flags)
+static _Noreturn void helper(int sync, uint32_t flags)
 {
 	char byte = 0;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -66,36 +49,36 @@ static bool with_helper(pid_t pid, int sync, uint32_t flags, const char *uids, c
 {
 	char byte;
 	if (read(sync, &byte, 1) != 1 || byte)
-		return failure(failed, byte ? byte : ECHILD, "userns", "no user namespace");
+		return failure(failed, "userns", byte ? byte : ECHILD, "no user namespace");
 	if (!write_map(pid, "uid_map", uids) || !write_map(pid, "gid_map", gids))
-		return failure(failed, errno, "userns", "uid and gid map");
+		return failure(failed, "userns", errno, "uid and gid map");
 	pod.ns.user = open_of(pid, "ns/user");
 	if (pod.ns.user < 0 || !write_all(sync, "", 1) || read(sync, &byte, 1) != 1 || byte)
-		return failure(failed, byte ? byte : errno, "userns", "namespaces inside the user namespace");
+		return failure(failed, "userns", byte ? byte : errno, "namespaces inside the user namespace");
 	pod.ns.net = flags & SPEC_FLAG_NEW_NET ? open_of(pid, "ns/net") : -1;
 	pod.ns.ipc = flags & SPEC_FLAG_NEW_IPC ? open_of(pid, "ns/ipc") : -1;
 	pod.ns.uts = flags & SPEC_FLAG_NEW_UTS ? open_of(pid, "ns/uts") : -1;
 	return true;
 }
 
-/* u32 count, then inside, outside, length of each uid range; the same for gids. Nothing without SPEC_FLAG_USERNS. */
+/* Text of uid_map, text of gid_map. Nothing without SPEC_FLAG_USERNS. */
 bool userns_make(struct reader *spec, uint32_t flags, struct child_report *failed)
 {
-	char uids[RANGES * 36], gids[RANGES * 36];
 	int sync[2];
 	if (!(flags & SPEC_FLAG_USERNS))
 		return true;
-	if (!take_map(spec, uids, sizeof uids) || !take_map(spec, gids, sizeof gids))
-		return failure(failed, EBADMSG, "spec", "id map is malformed");
+	const char *uids = take_text(spec), *gids = take_text(spec);
+	if (spec->bad)
+		return failure(failed, "spec", EBADMSG, "id map is malformed");
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sync) < 0)
-		return failure(failed, errno, "userns", "socketpair");
+		return failure(failed, "userns", errno, "socketpair");
 	pid_t pid = fork();
 	if (pid == 0) {
 		close(sync[0]);
 		helper(sync[1], flags);
 	}
 	close(sync[1]);
-	bool made = pid < 0 ? failure(failed, errno, "userns", "fork") : with_helper(pid, sync[0], flags, uids, gids, failed);
+	bool made = pid < 0 ? failure(failed, "userns", errno, "fork") : with_helper(pid, sync[0], flags, uids, gids, failed);
 	close(sync[0]);
 	if (pid > 0) {
 		kill(pid, SIGKILL);

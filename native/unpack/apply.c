@@ -56,6 +56,31 @@ static bool make_room(struct target *target) {
 	return place_clear(target->parent, target->name);
 }
 
+static int try_to_make(const struct target *target) {
+	const struct entry *entry = target->entry;
+	mode_t type = entry->kind == ENTRY_CHAR ? S_IFCHR : entry->kind == ENTRY_BLOCK ? S_IFBLK : S_IFIFO;
+	dev_t device = entry->kind == ENTRY_FIFO ? 0 : makedev(entry->major, entry->minor);
+
+	if (entry->kind == ENTRY_FILE)
+		return openat(target->parent, target->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, entry->mode);
+	if (entry->kind == ENTRY_SYMLINK)
+		return symlinkat(entry->link, target->parent, target->name);
+	return mknodat(target->parent, target->name, type | (entry->mode & 0777), device);
+}
+
+/* A file, link or device, in the place of whatever an earlier entry put there. A file's descriptor. */
+static int make(struct target *target) {
+	int made = try_to_make(target);
+
+	if (made < 0 && errno == EEXIST) {
+		make_room(target);
+		made = try_to_make(target);
+	}
+	if (made < 0)
+		fail("create", errno, "%s", target->entry->path);
+	return made;
+}
+
 static void set_times(const struct target *target) {
 	struct timespec times[2] = {target->entry->mtime, target->entry->mtime};
 
@@ -95,15 +120,8 @@ static void copy_data(struct source *source, int fd, const struct entry *entry) 
 
 static void apply_file(struct target *target, struct source *source) {
 	const struct entry *entry = target->entry;
-	int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-	int fd = openat(target->parent, target->name, flags, entry->mode);
+	int fd = make(target);
 
-	if (fd < 0 && errno == EEXIST) {
-		make_room(target);
-		fd = openat(target->parent, target->name, flags, entry->mode);
-	}
-	if (fd < 0)
-		fail("create", errno, "%s", entry->path);
 	copy_data(source, fd, entry);
 	/* chown(2) clears setuid and file capabilities: owner, then mode, then attributes. */
 	if (entry->uid != 0 || entry->gid != 0) {
@@ -162,41 +180,10 @@ static void apply_directory(struct target *target) {
 	target->totals->disk += 4096;
 }
 
-static void make_special(struct target *target) {
-	const struct entry *entry = target->entry;
-	mode_t type = entry->kind == ENTRY_CHAR ? S_IFCHR : entry->kind == ENTRY_BLOCK ? S_IFBLK : S_IFIFO;
-	dev_t device = entry->kind == ENTRY_FIFO ? 0 : makedev(entry->major, entry->minor);
-
-	if (mknodat(target->parent, target->name, type | (entry->mode & 0777), device) == 0)
-		return;
-	if (errno == EEXIST) {
-		make_room(target);
-		if (mknodat(target->parent, target->name, type | (entry->mode & 0777), device) == 0)
-			return;
-	}
-	fail("mknod", errno, "%s", entry->path);
-}
-
-static void make_symlink(struct target *target) {
-	const struct entry *entry = target->entry;
-
-	if (symlinkat(entry->link, target->parent, target->name) == 0)
-		return;
-	if (errno == EEXIST) {
-		make_room(target);
-		if (symlinkat(entry->link, target->parent, target->name) == 0)
-			return;
-	}
-	fail("symlink", errno, "%s", entry->path);
-}
-
 static void apply_node(struct target *target) {
 	const struct entry *entry = target->entry;
 
-	if (entry->kind == ENTRY_SYMLINK)
-		make_symlink(target);
-	else
-		make_special(target);
+	make(target);
 	if ((entry->uid || entry->gid) && fchownat(target->parent, target->name, entry->uid, entry->gid, AT_SYMLINK_NOFOLLOW) < 0)
 		fail("owner", errno, "%s", entry->path);
 	set_times(target);

@@ -26,10 +26,8 @@ it.skipIf(isSlow)("is never read beyond its end, however it was mangled", async 
       { seccomp: new Uint8Array(80), rlimits: [{ resource: 1, soft: 1n, hard: 1n }], groups: [1, 2, 3] },
     );
     const cgroup = { ...plan.cgroup, writes: [{ path: "/a/b", value: "x", optional: true }] };
-    // What follows the monitor's header.
-    const child = (whole: Buffer): Buffer => whole.subarray(whole.readUInt32LE(4));
-    await writeFile(join(directory, "launch"), child(encodeLaunchPlan({ ...plan, cgroup })));
-    await writeFile(join(directory, "exec"), child(encodeExecPlan(fixture.exec(plan, ["a", "b"]))));
+    await writeFile(join(directory, "launch"), encodeLaunchPlan({ ...plan, cgroup }));
+    await writeFile(join(directory, "exec"), encodeExecPlan(fixture.exec(plan, ["a", "b"])));
     const { stdout } = await promisify(execFile)(join(native, "build/fuzz-plan"), [
       join(directory, "launch"),
       join(directory, "exec"),

@@ -47,7 +47,7 @@ async function speak(bytes: Buffer): Promise<void> {
 /** Well-formed requests, so that a changed byte gets past the first check. SHUTDOWN is left out: it would be obeyed. */
 function seeds(created: LaunchPlan): readonly Buffer[] {
   const exec = encodeExecPlan(fixture.containers.exec(plan, ["true"]));
-  const named = new PayloadWriter().text(plan.containerId).u32(3).u32(0).finish();
+  const named = new PayloadWriter().id(plan.containerId).u32(3).u32(0).finish();
   return [
     encodeFrame(Op.CREATE, 1, encodeLaunchPlan(created)),
     encodeFrame(Op.EXEC_SYNC, 2, new PayloadWriter().u32(500).u32(1000).rest(exec).finish()),

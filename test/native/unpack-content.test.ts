@@ -25,6 +25,8 @@ describe("a layer's content", () => {
   const source = "/var/tmp/berth-unpack-tree";
   let expected: readonly TreeLine[];
   beforeAll(async () => {
+    // A run that was killed leaves it.
+    rmSync(source, { recursive: true, force: true });
     makeOneOfEverything(source);
     expected = await describeTree(source);
   });

@@ -27,9 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "child/plan.h"
 #include "driver.h"
-#include "common/plan_header.h"
 
 struct pod_namespaces pod = {-1, -1, -1, -1, -1};
 static struct child container = {.pid = -1};
@@ -59,26 +57,20 @@ static int code_of(int status)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-static uint8_t *load(const char *file, size_t *length, uint8_t **whole)
+/* A plan's message. */
+static struct reader load(const char *file)
 {
 	int fd = open(file, O_RDONLY | O_CLOEXEC);
 	struct stat about;
-	struct reader r;
-	static struct plan_header header;
+	uint8_t *bytes;
 
 	if (fd < 0 || fstat(fd, &about) < 0)
 		exit(98);
-	*whole = malloc((size_t)about.st_size);
-	if (read(fd, *whole, (size_t)about.st_size) != about.st_size)
+	bytes = malloc((size_t)about.st_size);
+	if (read(fd, bytes, (size_t)about.st_size) != about.st_size)
 		exit(98);
 	close(fd);
-	r = (struct reader){.at = *whole, .left = (size_t)about.st_size};
-	if (!plan_header_read(&r, &header)) {
-		printf("{\"event\": \"bad-header\"}\n");
-		exit(97);
-	}
-	*length = r.left;
-	return (uint8_t *)r.at;
+	return (struct reader){.at = bytes, .left = (size_t)about.st_size};
 }
 
 /* Everything up to READY or FAILED. Gives the process's pid, or -1. */
@@ -114,19 +106,23 @@ static pid_t follow(struct child *child, const char *who, int quiet)
 	return -1;
 }
 
-static pid_t create_once(const uint8_t *plan, size_t length, int program, int quiet)
+static pid_t create_once(struct reader message, int program, int quiet)
 {
+	struct reader copy = message;
+	struct launch_plan plan;
 	struct child_report failed;
 	pid_t pid;
 
 	terminal = -1;
-	if (child_create(&pod, plan, length, program, &container, &failed) < 0) {
+	if (!plan_decode_launch(&copy, &plan))
+		exit(97);
+	if (child_create(&pod, &plan, program, &container, &failed) < 0) {
 		print_failed("create-failed", &failed);
 		return -1;
 	}
 	pid = follow(&container, "create", quiet);
 	if (pid < 0)
-		child_discard_cgroups(plan, length, &container);
+		child_discard_cgroups(message, &container);
 	return pid;
 }
 
@@ -143,13 +139,12 @@ static void close_container(void)
 }
 
 /* What an overlay leaves in its work directory; a second mount would be refused for its mark, or slowed down by the rest. */
-static void forget_work(const uint8_t *bytes, size_t length)
+static void forget_work(struct reader message)
 {
 	struct launch_plan plan;
-	const char *wrong;
 	char path[4200];
 
-	if (plan_decode_launch(bytes, length, &plan, &wrong) < 0)
+	if (!plan_decode_launch(&message, &plan))
 		return;
 	snprintf(path, sizeof path, "%s/work/incompat/volatile/dirty", plan.rootfs.work);
 	unlink(path);
@@ -161,28 +156,27 @@ static void forget_work(const uint8_t *bytes, size_t length)
 
 static void create(const char *file, int program, int repeat)
 {
-	size_t length;
-	uint8_t *whole, *plan = load(file, &length, &whole);
+	struct reader plan = load(file);
 	double *times = calloc((size_t)repeat + 1, sizeof *times);
 
 	for (int i = 0; i < repeat; i++) {
 		double start = now_ms();
 		int status;
 
-		init_pid = create_once(plan, length, program, repeat > 1);
+		init_pid = create_once(plan, program, repeat > 1);
 		times[i] = now_ms() - start;
 		if (repeat > 1 && init_pid > 0) {
 			kill(init_pid, SIGKILL);
 			waitpid(init_pid, &status, 0);
 			close_container();
-			forget_work(plan, length);
-			child_discard_cgroups(plan, length, &container);
+			forget_work(plan);
+			child_discard_cgroups(plan, &container);
 		}
 	}
 	if (repeat > 1)
 		print_times("create", times, repeat);
 	free(times);
-	free(whole);
+	free((void *)plan.at);
 }
 
 static void start(void)
@@ -200,9 +194,10 @@ static void start(void)
 		printf("{\"event\": \"started\", \"ms\": %.3f}\n", now_ms() - before);
 }
 
-static int exec_once(const uint8_t *plan, size_t length, int quiet)
+static int exec_once(struct reader message, int quiet)
 {
 	struct child_report report;
+	struct exec_plan plan;
 	struct child made;
 	int out[2], err[2], status = 0, pidfd = (int)syscall(SYS_pidfd_open, init_pid, 0);
 	pid_t pid;
@@ -210,7 +205,9 @@ static int exec_once(const uint8_t *plan, size_t length, int quiet)
 	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0)
 		exit(98);
 	terminal = -1;
-	if (child_exec(&pod, init_pid, pidfd, plan, length, &(struct child_stdio){-1, out[1], err[1]}, &made, &report) < 0) {
+	if (!plan_decode_exec(&message, &plan))
+		exit(97);
+	if (child_exec(&pod, init_pid, pidfd, &plan, &(struct child_stdio){-1, out[1], err[1]}, &made, &report) < 0) {
 		print_failed("exec-failed", &report);
 		close(pidfd);
 		return -1;
@@ -251,21 +248,20 @@ static int exec_once(const uint8_t *plan, size_t length, int quiet)
 
 static void exec(const char *file, int repeat)
 {
-	size_t length;
-	uint8_t *whole, *plan = load(file, &length, &whole);
+	struct reader plan = load(file);
 	double *times = calloc((size_t)repeat + 1, sizeof *times);
 
 	for (int i = 0; i < repeat; i++) {
 		double before = now_ms();
 
-		if (exec_once(plan, length, repeat > 1) < 0)
+		if (exec_once(plan, repeat > 1) < 0)
 			break;
 		times[i] = now_ms() - before;
 	}
 	if (repeat > 1)
 		print_times("exec", times, repeat);
 	free(times);
-	free(whole);
+	free((void *)plan.at);
 }
 
 static void wait_init(void)

@@ -15,16 +15,13 @@ static size_t walk_process(const struct process_plan *plan)
 	size_t sum = strlen(plan->cwd) + strlen(plan->apparmor) + strlen(plan->selinux) + plan->seccomp_bytes;
 
 	for (uint32_t i = 0; i < plan->args.count; i++)
-		sum += strlen(text_next(&items));
+		sum += strlen(take_text(&items));
 	items = plan->env.items;
 	for (uint32_t i = 0; i < plan->env.count; i++)
-		sum += strlen(text_next(&items));
+		sum += strlen(take_text(&items));
 	items = plan->rlimits.items;
 	for (uint32_t i = 0; i < plan->rlimits.count; i++) {
-		struct rlimit_plan limit;
-
-		rlimit_next(&items, &limit);
-		sum += limit.resource;
+		sum += take_rlimit(&items).resource;
 	}
 	if (items.bad)
 		abort();
@@ -37,18 +34,16 @@ static size_t walk_launch(const struct launch_plan *plan)
 	size_t sum = walk_process(&plan->process);
 
 	for (uint32_t i = 0; i < plan->ops.count; i++) {
-		struct op op;
+		struct op op = take_op(&items);
 
-		op_next(&items, &op);
 		sum += strlen(op.target) + strlen(op.source);
 		for (uint32_t j = 0; j < op.options.count; j++) {
-			const char *key, *value;
+			struct mount_option option = take_option(&op.options.items);
 
-			option_next(&op.options.items, &key, &value);
-			sum += strlen(key) + (value ? strlen(value) : 0);
+			sum += strlen(option.key) + (option.value ? strlen(option.value) : 0);
 		}
 		for (uint32_t j = 0; j < op.layers.count; j++)
-			sum += strlen(text_next(&op.layers.items));
+			sum += strlen(take_text(&op.layers.items));
 		if (op.options.items.bad || op.layers.items.bad)
 			abort();
 	}
@@ -56,12 +51,9 @@ static size_t walk_launch(const struct launch_plan *plan)
 		abort();
 	items = plan->cgroup.writes.items;
 	for (uint32_t i = 0; i < plan->cgroup.writes.count; i++) {
-		const char *path, *value;
-		uint32_t length;
-		int optional;
+		struct cgroup_write write = take_write(&items);
 
-		write_next(&items, &path, &value, &length, &optional);
-		sum += strlen(path) + length;
+		sum += strlen(write.path) + strlen(write.value);
 	}
 	return sum;
 }
@@ -72,13 +64,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	uint8_t *copy = malloc(size ? size : 1);
 	struct launch_plan launch;
 	struct exec_plan exec;
-	const char *wrong;
+	struct reader r;
 	volatile size_t sum = 0;
 
 	memcpy(copy, bytes, size);
-	if (plan_decode_launch(copy, size, &launch, &wrong) == 0)
+	r = (struct reader){.at = copy, .left = size};
+	if (plan_decode_launch(&r, &launch))
 		sum += walk_launch(&launch);
-	if (plan_decode_exec(copy, size, &exec, &wrong) == 0)
+	r = (struct reader){.at = copy, .left = size};
+	if (plan_decode_exec(&r, &exec))
 		sum += walk_process(&exec.process);
 	free(copy);
 	return 0;

@@ -114,7 +114,7 @@ export async function openAttach(
     (request.tty ? StreamFlag.TTY : 0);
   const session = new NativeAttachSession(connection, request);
   try {
-    await connection.request(Op.ATTACH, new PayloadWriter().text(containerId).u32(flags).finish(), {
+    await connection.request(Op.ATTACH, new PayloadWriter().id(containerId).u32(flags).finish(), {
       what: `attach to ${containerId}`,
     });
     return session;

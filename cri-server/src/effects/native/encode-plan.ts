@@ -11,118 +11,8 @@ import type {
   Propagation as PropagationName,
   RootfsPlan,
 } from "../../model/plan.ts";
-import {
-  BindFlag,
-  Choice,
-  FsType,
-  Limit,
-  MountAttribute,
-  PlanFlag,
-  PlanMagic,
-  Propagation,
-  RootOp,
-} from "./ops.gen.ts";
-
-/**
- * Two readers take the message apart: the monitor its header (native/common/plan_header.h), the new process the rest
- * (native/child/plan.h). Both check all of it again; what is refused here is what a caller could get wrong.
- */
-class PlanWriter {
-  readonly #parts: Buffer[] = [];
-  #length = 0;
-
-  get length(): number {
-    return this.#length;
-  }
-
-  bytes(value: Uint8Array): void {
-    this.#parts.push(Buffer.from(value.buffer, value.byteOffset, value.byteLength));
-    this.#length += value.byteLength;
-  }
-
-  u8(value: number): void {
-    this.bytes(Uint8Array.of(value));
-  }
-
-  flag(value: boolean): void {
-    this.u8(value ? 1 : 0);
-  }
-
-  u32(value: number): void {
-    if (!Number.isInteger(value) || value < 0 || value > 0xffff_ffff) {
-      throw new RangeError(`${value} is not an unsigned 32-bit number`);
-    }
-    const part = Buffer.allocUnsafe(4);
-    part.writeUInt32LE(value);
-    this.bytes(part);
-  }
-
-  i32(value: number): void {
-    const part = Buffer.allocUnsafe(4);
-    part.writeInt32LE(value);
-    this.bytes(part);
-  }
-
-  u64(value: bigint): void {
-    const part = Buffer.allocUnsafe(8);
-    part.writeBigUInt64LE(value);
-    this.bytes(part);
-  }
-
-  i64(value: bigint): void {
-    const part = Buffer.allocUnsafe(8);
-    part.writeBigInt64LE(value);
-    this.bytes(part);
-  }
-
-  /** The monitor's form of a text: it copies, so no NUL follows. */
-  counted(value: string): void {
-    const part = Buffer.from(value, "utf8");
-    this.u32(part.length);
-    this.bytes(part);
-  }
-
-  /** The child's form: used in place, so a NUL follows and none may be inside. */
-  text(value: string, encoding: "utf8" | "latin1" = "utf8"): void {
-    if (value.includes("\0")) throw new RangeError(`${JSON.stringify(value)} has a NUL character in it`);
-    const part = Buffer.from(`${value}\0`, encoding);
-    this.u32(part.length - 1);
-    this.bytes(part);
-  }
-
-  list<T>(values: readonly T[], each: (value: T) => void): void {
-    this.u32(values.length);
-    for (const value of values) each(value);
-  }
-
-  finish(): Buffer {
-    return Buffer.concat(this.#parts, this.#length);
-  }
-}
-
-interface HeaderFields {
-  readonly flags: number;
-  readonly maxLogLine: number;
-  readonly containerId: string;
-  readonly logPath: string;
-  readonly exitFile: string;
-  readonly oomFile: string;
-  readonly groups: readonly string[];
-}
-
-function header(to: PlanWriter, fields: HeaderFields): void {
-  const body = new PlanWriter();
-  body.u32(fields.flags);
-  body.u32(fields.maxLogLine);
-  body.counted(fields.containerId);
-  body.counted(fields.logPath);
-  body.counted(fields.exitFile);
-  body.counted(fields.oomFile);
-  body.list(fields.groups, (group) => body.counted(group));
-  to.u32(Limit.PLAN_VERSION);
-  to.u32(8 + body.length);
-  to.bytes(body.finish());
-}
+import { PayloadWriter } from "./frames.ts";
+import { BindFlag, Choice, MountAttribute, PlanMagic, Propagation, RootOp } from "./ops.gen.ts";
 
 function choice(value: NamespaceChoice): number {
   switch (value) {
@@ -157,16 +47,7 @@ function attributes(value: MountAttributes): number {
   );
 }
 
-const fsTypes = {
-  proc: FsType.PROC,
-  sysfs: FsType.SYSFS,
-  tmpfs: FsType.TMPFS,
-  devpts: FsType.DEVPTS,
-  mqueue: FsType.MQUEUE,
-  cgroup2: FsType.CGROUP2,
-} as const;
-
-function namespaces(to: PlanWriter, plan: NamespacePlan): void {
+function namespaces(to: PayloadWriter, plan: NamespacePlan): void {
   to.u8(choice(plan.network));
   to.u8(choice(plan.ipc));
   to.u8(choice(plan.uts));
@@ -179,14 +60,15 @@ function namespaces(to: PlanWriter, plan: NamespacePlan): void {
   to.i64(plan.time?.boottimeSeconds ?? 0n);
 }
 
-function cgroupStart(to: PlanWriter, plan: Pick<CgroupPlan, "version" | "join">): void {
+function cgroupStart(to: PayloadWriter, plan: Pick<CgroupPlan, "version" | "join">): void {
   to.u8(plan.version);
-  to.list(plan.join, (directory) => to.text(directory));
+  to.texts(plan.join);
 }
 
-function cgroup(to: PlanWriter, plan: CgroupPlan): void {
+/** As plan_take_cgroup of native/child/plan.c reads it; also a part of a pod's spec. */
+export function encodeCgroup(to: PayloadWriter, plan: CgroupPlan): void {
   cgroupStart(to, plan);
-  to.list(plan.mkdirs, (directory) => to.text(directory));
+  to.texts(plan.mkdirs);
   to.list(plan.writes, ({ path, value, optional }) => {
     to.text(path);
     to.text(value);
@@ -194,16 +76,33 @@ function cgroup(to: PlanWriter, plan: CgroupPlan): void {
   });
 }
 
-function rootfs(to: PlanWriter, plan: RootfsPlan): void {
-  to.list(plan.lower, (directory) => to.text(directory));
+function rootfs(to: PayloadWriter, plan: RootfsPlan): void {
+  to.texts(plan.lower);
   to.text(plan.upper);
   to.text(plan.work);
   to.flag(plan.volatile);
   to.flag(plan.readonly);
-  to.u8(propagation(plan.propagation));
+  to.u32(propagation(plan.propagation));
 }
 
-function bind(to: PlanWriter, op: Extract<Operation, { op: "bind" }>): void {
+/** The files of /proc that one may mount over, as lxcfs does; anything else could hide or redirect what writes there. */
+const coverable: ReadonlySet<string> = new Set(
+  [
+    "cpuinfo",
+    "diskstats",
+    "loadavg",
+    "meminfo",
+    "net/dev",
+    "slabinfo",
+    "stat",
+    "swaps",
+    "sys/crypto/fips_enabled",
+    "sys/kernel/ns_last_pid",
+    "uptime",
+  ].map((name) => `/proc/${name}`),
+);
+
+function bind(to: PayloadWriter, op: Extract<Operation, { op: "bind" }>): void {
   to.u8(
     (op.recursive ? BindFlag.RECURSIVE : 0) |
       (op.recursiveReadOnly ? BindFlag.RECURSIVE_READONLY : 0) |
@@ -211,15 +110,16 @@ function bind(to: PlanWriter, op: Extract<Operation, { op: "bind" }>): void {
       (op.requireSlave ? BindFlag.REQUIRE_SLAVE : 0) |
       (op.idmap ? BindFlag.IDMAP : 0) |
       (op.create ? BindFlag.CREATE : 0) |
+      (coverable.has(op.target) ? BindFlag.OVER_PROC : 0) |
       (op.layers === undefined ? 0 : BindFlag.LAYERS),
   );
   to.u8(attributes(op.attributes));
-  to.u8(propagation(op.propagation));
+  to.u32(propagation(op.propagation));
   to.text(op.source);
-  to.list(op.layers ?? [], (directory) => to.text(directory));
+  to.texts(op.layers ?? []);
 }
 
-function operation(to: PlanWriter, op: Operation): void {
+function operation(to: PayloadWriter, op: Operation): void {
   const start = (kind: number): void => {
     to.u8(kind);
     to.text(op.target);
@@ -227,7 +127,7 @@ function operation(to: PlanWriter, op: Operation): void {
   switch (op.op) {
     case "fs":
       start(RootOp.FS);
-      to.u8(fsTypes[op.type]);
+      to.text(op.type);
       to.u8(attributes(op.attributes));
       to.list(op.options, ([key, value]) => {
         to.text(key);
@@ -269,13 +169,13 @@ function operation(to: PlanWriter, op: Operation): void {
   }
 }
 
-function capabilities(to: PlanWriter, plan: CapabilityPlan): void {
+function capabilities(to: PayloadWriter, plan: CapabilityPlan): void {
   for (const set of [plan.bounding, plan.effective, plan.permitted, plan.inheritable, plan.ambient])
     to.u64(set);
 }
 
-function processPart(to: PlanWriter, plan: ProcessPlan): void {
-  to.list(plan.args, (arg) => to.text(arg));
+function processPart(to: PayloadWriter, plan: ProcessPlan): void {
+  to.texts(plan.args);
   to.list(plan.env, (entry) => to.text(entry, "latin1"));
   to.text(plan.cwd);
   to.u32(plan.uid);
@@ -287,7 +187,6 @@ function processPart(to: PlanWriter, plan: ProcessPlan): void {
   to.flag(plan.tty);
   to.flag(plan.oomScoreAdj !== undefined);
   to.i32(plan.oomScoreAdj ?? 0);
-  to.u32(plan.seccomp.byteLength);
   to.bytes(plan.seccomp);
   to.text(plan.apparmor);
   to.text(plan.selinux);
@@ -298,47 +197,24 @@ function processPart(to: PlanWriter, plan: ProcessPlan): void {
   });
 }
 
-/** The payload of a create request: the monitor's header, then the child's part. Throws RangeError on what can't be encoded. */
+/** The payload of a create request, read by native/child/plan.c. Throws RangeError on what can't be encoded. */
 export function encodeLaunchPlan(plan: LaunchPlan): Buffer {
-  const to = new PlanWriter();
-  header(to, {
-    flags:
-      (plan.io.stdin ? PlanFlag.STDIN : 0) |
-      (plan.io.stdinOnce ? PlanFlag.STDIN_ONCE : 0) |
-      (plan.process.tty ? PlanFlag.TTY : 0) |
-      (plan.cgroup.version === 2 ? PlanFlag.CGROUP_V2 : 0),
-    maxLogLine: plan.io.maxLogLine,
-    containerId: plan.containerId,
-    logPath: plan.io.logPath,
-    exitFile: plan.exitFile,
-    oomFile: plan.cgroup.oomFile,
-    groups: plan.cgroup.join,
-  });
-  to.u32(PlanMagic.LAUNCH);
-  to.text(plan.containerId);
+  const to = new PayloadWriter();
+  to.u32(PlanMagic.LAUNCH).text(plan.containerId);
+  to.flag(plan.io.stdin).flag(plan.io.stdinOnce).u32(plan.io.maxLogLine);
+  to.text(plan.io.logPath).text(plan.exitFile).text(plan.cgroup.oomFile);
   namespaces(to, plan.namespaces);
-  cgroup(to, plan.cgroup);
+  encodeCgroup(to, plan.cgroup);
   rootfs(to, plan.rootfs);
   to.list(plan.ops, (op) => operation(to, op));
-  to.flag(plan.io.stdin);
   processPart(to, plan.process);
   return to.finish();
 }
 
 /** The payload of an exec request. Throws RangeError on what can't be encoded. */
 export function encodeExecPlan(plan: ExecPlan): Buffer {
-  const to = new PlanWriter();
-  header(to, {
-    flags: (plan.process.tty ? PlanFlag.TTY : 0) | (plan.cgroup.version === 2 ? PlanFlag.CGROUP_V2 : 0),
-    maxLogLine: 0,
-    containerId: plan.containerId,
-    logPath: "",
-    exitFile: "",
-    oomFile: "",
-    groups: plan.cgroup.join,
-  });
-  to.u32(PlanMagic.EXEC);
-  to.text(plan.containerId);
+  const to = new PayloadWriter();
+  to.u32(PlanMagic.EXEC).text(plan.containerId);
   cgroupStart(to, plan.cgroup);
   processPart(to, plan.process);
   return to.finish();

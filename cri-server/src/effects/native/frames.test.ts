@@ -3,7 +3,7 @@ import { encodeFrame, FrameSplitter, PayloadReader, PayloadWriter } from "./fram
 
 const payload = new PayloadWriter()
   .u32(7)
-  .text("höhe")
+  .bytes(Buffer.from("höhe"))
   .u64(2n ** 60n)
   .bytes(Buffer.from([1, 2, 3]))
   .finish();
@@ -26,6 +26,13 @@ describe("payloads", () => {
     reader.u32();
     expect(() => reader.text()).toThrow(RangeError);
     expect(() => reader.u64()).toThrow(RangeError);
+  });
+});
+
+describe("texts", () => {
+  it("end with a NUL, and have none inside", () => {
+    expect([...new PayloadWriter().text("ab").finish()]).toEqual([2, 0, 0, 0, 97, 98, 0]);
+    expect(() => new PayloadWriter().text("a\0b")).toThrow(RangeError);
   });
 });
 

@@ -13,45 +13,74 @@ const headerBytes = 12;
 /** An answer may carry two outputs of an ExecSync. Anything longer is not one of our frames. */
 const maxFrameBytes = 160 * 1024 * 1024;
 
-/** Puts a payload together. */
+/** Puts a payload together. Throws RangeError on what can't be encoded. */
 export class PayloadWriter {
   readonly #parts: Buffer[] = [];
 
+  /** Bytes without a length, which is known or is the rest of the payload. */
+  rest(value: Uint8Array): this {
+    this.#parts.push(Buffer.from(value.buffer, value.byteOffset, value.byteLength));
+    return this;
+  }
+
+  u8(value: number): this {
+    return this.rest(Uint8Array.of(value));
+  }
+
+  flag(value: boolean): this {
+    return this.u8(value ? 1 : 0);
+  }
+
   u32(value: number): this {
     const part = Buffer.allocUnsafe(4);
+    if (!Number.isInteger(value)) throw new RangeError(`${value} is not an unsigned 32-bit number`);
     part.writeUInt32LE(value);
-    this.#parts.push(part);
-    return this;
+    return this.rest(part);
+  }
+
+  i32(value: number): this {
+    const part = Buffer.allocUnsafe(4);
+    part.writeInt32LE(value);
+    return this.rest(part);
   }
 
   u64(value: bigint): this {
     const part = Buffer.allocUnsafe(8);
     part.writeBigUInt64LE(value);
-    this.#parts.push(part);
-    return this;
+    return this.rest(part);
+  }
+
+  i64(value: bigint): this {
+    const part = Buffer.allocUnsafe(8);
+    part.writeBigInt64LE(value);
+    return this.rest(part);
   }
 
   /** Length and bytes. */
-  bytes(value: Buffer): this {
-    this.u32(value.length);
-    this.#parts.push(value);
-    return this;
+  bytes(value: Uint8Array): this {
+    return this.u32(value.byteLength).rest(value);
   }
 
-  text(value: string): this {
+  /** It is used in place (native/common/reader.h), so a NUL follows and none may be inside. */
+  text(value: string, encoding: "utf8" | "latin1" = "utf8"): this {
+    if (value.includes("\0")) throw new RangeError(`${JSON.stringify(value)} has a NUL character in it`);
+    const part = Buffer.from(`${value}\0`, encoding);
+    return this.u32(part.length - 1).rest(part);
+  }
+
+  /** A container that is there already, as monitors of every build read it. */
+  id(value: string): this {
     return this.bytes(Buffer.from(value, "utf8"));
   }
 
-  texts(values: readonly string[]): this {
+  list<T>(values: readonly T[], each: (value: T) => void): this {
     this.u32(values.length);
-    for (const value of values) this.text(value);
+    for (const value of values) each(value);
     return this;
   }
 
-  /** Bytes without a length: the rest of the payload. */
-  rest(value: Buffer): this {
-    this.#parts.push(value);
-    return this;
+  texts(values: readonly string[]): this {
+    return this.list(values, (value) => this.text(value));
   }
 
   finish(): Buffer {

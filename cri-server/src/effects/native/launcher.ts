@@ -27,6 +27,9 @@ class Launcher implements MonitorHost {
   readonly #process: ChildProcess;
   readonly #connection: Connection;
   readonly #exited: Promise<unknown>;
+  /** What each waits for: more than three removals at a time would only take the disk from each other. */
+  readonly #lanes: Promise<void>[] = [Promise.resolve(), Promise.resolve(), Promise.resolve()];
+  #removals = 0;
   #closing = false;
 
   constructor(process: ChildProcess, socket: Socket, onLost: (reason: string) => void) {
@@ -65,7 +68,7 @@ class Launcher implements MonitorHost {
     paths: readonly string[],
     maxBytes: number,
   ): Promise<readonly (Buffer | undefined)[]> {
-    const payload = new PayloadWriter().u32(maxBytes).texts(layerDirs).texts(paths).finish();
+    const payload = new PayloadWriter().u32(maxBytes).texts(layerDirs.toReversed()).texts(paths).finish();
     const answer = await this.#connection.request(Op.READ_IMAGE_FILES, payload, {
       what: "files of an image",
       otherwise: "internal",
@@ -80,10 +83,19 @@ class Launcher implements MonitorHost {
 
   async removeTrees(paths: readonly string[]): Promise<void> {
     if (paths.length === 0) return;
-    await this.#connection.request(Op.REMOVE_TREES, new PayloadWriter().texts(paths).finish(), {
-      what: "remove",
-      otherwise: "internal",
-    });
+    const lane = this.#removals++ % this.#lanes.length;
+    const removal = (this.#lanes[lane] ?? Promise.resolve()).then(() =>
+      this.#connection.request(Op.REMOVE_TREES, new PayloadWriter().texts(paths).finish(), {
+        what: "remove",
+        otherwise: "internal",
+      }),
+    );
+    // Whoever asked hears of a failure; the next one in the lane has its turn all the same.
+    this.#lanes[lane] = removal.then(
+      () => {},
+      () => {},
+    );
+    await removal;
   }
 
   async run(request: RunRequest, signal?: AbortSignal): Promise<RunOutcome> {

@@ -94,7 +94,7 @@ class MonitorClient implements Monitor {
 
   async kill(containerId: string, signal: number, all: boolean): Promise<void> {
     const payload = new PayloadWriter()
-      .text(containerId)
+      .id(containerId)
       .u32(signal)
       .u32(all ? 1 : 0);
     await this.#connection.request(Op.KILL, payload.finish(), {
@@ -194,7 +194,7 @@ class MonitorClient implements Monitor {
 }
 
 function named(containerId: string): Buffer {
-  return new PayloadWriter().text(containerId).finish();
+  return new PayloadWriter().id(containerId).finish();
 }
 
 /** Connects to the monitor whose socket is in podDir. Rejects when nobody answers there. */

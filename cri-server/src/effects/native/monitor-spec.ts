@@ -1,20 +1,28 @@
 import type { IdMapping } from "../../model/namespaces.ts";
 import type { PodMonitorSpec } from "../../ports/monitor.ts";
+import { encodeCgroup } from "./encode-plan.ts";
 import { PayloadWriter } from "./frames.ts";
 import { SpecFlag } from "./ops.gen.ts";
 
-function ranges(to: PayloadWriter, mappings: readonly IdMapping[]): void {
-  to.u32(mappings.length);
-  for (const mapping of mappings) to.u32(mapping.containerId).u32(mapping.hostId).u32(mapping.length);
+/** As /proc/PID/uid_map wants it. */
+function idMap(mappings: readonly IdMapping[]): string {
+  return mappings.map(({ containerId, hostId, length }) => `${containerId} ${hostId} ${length}\n`).join("");
+}
+
+/** "net.ipv4.ip_forward" and "net/ipv4/conf/eth0.1/rp_filter" are both in use: the first separator tells which it is. */
+function sysctlPath(key: string): string {
+  const dots = /[./]/.exec(key)?.[0] === ".";
+  return dots ? key.replace(/[./]/g, (separator) => (separator === "." ? "/" : ".")) : key;
 }
 
 /** user.* belongs to the user namespace, which can't be left again: those keys come last (native/monitor/sysctl.c). */
 function sysctls(to: PayloadWriter, spec: PodMonitorSpec): void {
-  const entries = Object.entries(spec.sysctls);
-  const ofUser = ([key]: readonly [string, string]) => /^user[./]/.test(key);
-  const ordered = [...entries.filter((entry) => !ofUser(entry)), ...entries.filter(ofUser)];
-  to.u32(ordered.length);
-  for (const [key, value] of ordered) to.text(key).text(value);
+  const entries = Object.entries(spec.sysctls).map(([key, value]) => {
+    const path = sysctlPath(key);
+    return { key, path, value, ofUser: spec.userns !== undefined && path.startsWith("user/") };
+  });
+  const ordered = [...entries.filter(({ ofUser }) => !ofUser), ...entries.filter(({ ofUser }) => ofUser)];
+  to.list(ordered, ({ key, path, value, ofUser }) => to.text(key).text(path).text(value).flag(ofUser));
 }
 
 /** The payload of SPAWN_MONITOR, as native/monitor/pod.c reads it. */
@@ -25,24 +33,18 @@ export function encodeMonitorSpec(spec: PodMonitorSpec): Buffer {
     (spec.uts === "new" ? SpecFlag.NEW_UTS : 0) |
     (spec.pidInit ? SpecFlag.PID_INIT : 0) |
     (spec.userns === undefined ? 0 : SpecFlag.USERNS);
+  // What the pod's root has to own.
+  const owner = spec.userns?.uidMappings[0]?.hostId ?? 0;
   const to = new PayloadWriter().u32(flags).text(spec.sandboxId).text(spec.podDir).text(spec.netnsPath);
-  to.text(spec.hostname).text(spec.shmPath).u64(spec.shmBytes);
+  to.text(spec.shmPath).text(spec.hostname);
+  to.text(`mode=1777,size=${spec.shmBytes},uid=${owner},gid=${owner}`);
   if (spec.userns !== undefined) {
-    ranges(to, spec.userns.uidMappings);
-    ranges(to, spec.userns.gidMappings);
+    to.text(idMap(spec.userns.uidMappings)).text(idMap(spec.userns.gidMappings));
   }
   sysctls(to, spec);
   if (spec.pidInit) {
-    const group = spec.initCgroup;
-    to.u32(group === undefined ? 0 : group.version);
-    to.texts(group?.mkdirs ?? []);
-    to.u32(group?.writes.length ?? 0);
-    for (const write of group?.writes ?? []) {
-      to.text(write.path)
-        .text(write.value)
-        .u32(write.optional ? 1 : 0);
-    }
-    to.texts(group?.join ?? []);
+    to.flag(spec.initCgroup !== undefined);
+    if (spec.initCgroup !== undefined) encodeCgroup(to, spec.initCgroup);
   }
   return to.finish();
 }

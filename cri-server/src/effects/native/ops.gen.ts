@@ -34,13 +34,6 @@ export const SpecFlag = {
   USERNS: 16,
 } as const;
 
-export const PlanFlag = {
-  STDIN: 1,
-  STDIN_ONCE: 2,
-  TTY: 4,
-  CGROUP_V2: 8,
-} as const;
-
 export const StreamFlag = {
   STDIN: 1,
   STDOUT: 2,
@@ -57,7 +50,6 @@ export const ContainerState = {
 export const Limit = {
   FRAME: 8388608,
   FRAME_FDS: 4,
-  PLAN_VERSION: 1,
 } as const;
 
 export const RootOp = {
@@ -71,15 +63,6 @@ export const RootOp = {
   HOOK: 8,
 } as const;
 
-export const FsType = {
-  PROC: 0,
-  SYSFS: 1,
-  TMPFS: 2,
-  DEVPTS: 3,
-  MQUEUE: 4,
-  CGROUP2: 5,
-} as const;
-
 export const BindFlag = {
   RECURSIVE: 1,
   RECURSIVE_READONLY: 2,
@@ -88,6 +71,7 @@ export const BindFlag = {
   IDMAP: 16,
   CREATE: 32,
   LAYERS: 64,
+  OVER_PROC: 128,
 } as const;
 
 export const Choice = {
@@ -98,9 +82,9 @@ export const Choice = {
 } as const;
 
 export const Propagation = {
-  PRIVATE: 0,
-  RSLAVE: 1,
-  RSHARED: 2,
+  PRIVATE: 262144,
+  RSLAVE: 524288,
+  RSHARED: 1048576,
 } as const;
 
 export const MountAttribute = {
@@ -111,6 +95,6 @@ export const MountAttribute = {
 } as const;
 
 export const PlanMagic = {
-  LAUNCH: 827084866,
-  EXEC: 826626114,
+  LAUNCH: 843862082,
+  EXEC: 843403330,
 } as const;

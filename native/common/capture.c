@@ -1,7 +1,8 @@
-#include "monitor/capture.h"
+#include "common/capture.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
+#include "common/io.h"
 
 static void readable(struct watch *w, uint32_t events)
 {
@@ -37,4 +38,16 @@ void capture_close(struct capture *c)
 {
 	loop_close_fd(&c->watch);
 	buffer_free(&c->kept);
+}
+
+bool capture_answer(struct wire *w, uint32_t request, int status, bool timed_out, const struct capture *out,
+		    const struct capture *err)
+{
+	uint32_t out_length = (uint32_t)buffer_length(&out->kept), err_length = (uint32_t)buffer_length(&err->kept);
+	uint32_t head[3] = {(uint32_t)exit_code_of(status), timed_out, out_length};
+	struct iovec parts[] = {{head, sizeof head},
+				{out_length ? buffer_data(&out->kept) : NULL, out_length},
+				{&err_length, sizeof err_length},
+				{err_length ? buffer_data(&err->kept) : NULL, err_length}};
+	return wire_send(w, OP_OK, request, parts, 4);
 }
