@@ -11,7 +11,7 @@ import { Berthd } from "../lib/berthd.ts";
 import { hasController } from "../lib/cgroup.ts";
 import { run } from "../lib/command.ts";
 import { eventually } from "../lib/eventually.ts";
-import { cgroupVersion } from "../lib/kernel.ts";
+import { cgroupVersion, hasNat } from "../lib/kernel.ts";
 import { podConfig, pull, type TestContainer, TestPod } from "../lib/pod.ts";
 
 let server: Berthd;
@@ -70,7 +70,7 @@ async function groupOf(container: TestContainer): Promise<string> {
 describe("berth fsck", () => {
   it("agrees with a server at work, in words and as JSON", async () => {
     await using pod = await TestPod.run(server, {
-      portMappings: [{ protocol: 0, containerPort: 80, hostPort: 18090, hostIp: "" }],
+      portMappings: hasNat ? [{ protocol: 0, containerPort: 80, hostPort: 18090, hostIp: "" }] : [],
     });
     await pod.start({ linux: { resources: { memoryLimitInBytes: 64n << 20n, cpuShares: 100n } } });
     await (await pod.script("exit 1")).exited();
@@ -293,7 +293,7 @@ async function attachByHand(id: string, netns: string, hostPort: number): Promis
     readonly plugins: readonly object[];
   };
   const { name, cniVersion, plugins } = conflist;
-  const portMappings = [{ hostPort, containerPort: 80, protocol: "tcp" }];
+  const portMappings = hasNat ? [{ hostPort, containerPort: 80, protocol: "tcp" }] : [];
   const stdin = join(server.dir, "add.json");
   writeFileSync(stdin, JSON.stringify({ ...plugins[0], name, cniVersion, runtimeConfig: { portMappings } }));
   const env = `CNI_COMMAND=ADD CNI_CONTAINERID=${id} CNI_IFNAME=eth0 CNI_NETNS=${netns} CNI_PATH=${nativeDir}`;
@@ -322,7 +322,9 @@ describe("berth fsck of what the network has left", () => {
       await findsAndRepairs(
         { kind: "orphan", subject: `CNI attachment of ${forgotten}` },
         { kind: "orphan", subject: expect.stringMatching(/^link veth/) },
-        { kind: "orphan", subject: expect.stringMatching(/^host port tcp 18099 -> 10\..*:80$/) },
+        ...(hasNat
+          ? ([{ kind: "orphan", subject: expect.stringMatching(/^host port tcp 18099 -> 10\./) }] as const)
+          : []),
       );
     } finally {
       holder.kill("SIGKILL");

@@ -1,10 +1,11 @@
-import { existsSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Berthd } from "../lib/berthd.ts";
 import { eventually } from "../lib/eventually.ts";
+import { FaultyRegistry } from "../lib/faulty-registry.ts";
 import { podConfig, pull, TestPod } from "../lib/pod.ts";
-import { testImage } from "../lib/registry.ts";
+import { registryAddress, testImage } from "../lib/registry.ts";
 import { ask, parseExposition, type Samples } from "../lib/scrape.ts";
 
 const port = 19465;
@@ -43,6 +44,22 @@ describe("metrics over TCP", () => {
     expect(at(after, "berth_image_store_bytes")).toBeGreaterThan(
       at(after, "berth_pull_received_bytes_total"),
     );
+  });
+
+  it("counts what a faulty registry makes it ask again", async () => {
+    await using faulty = await FaultyRegistry.start(registryAddress);
+    const folder = join(server.dir, "certs.d", faulty.address);
+    mkdirSync(folder);
+    writeFileSync(join(folder, "hosts.toml"), `server = "http://${faulty.address}"\n`);
+    const left = new Set(["manifests", "blobs"]);
+    faulty.choose = (path) => {
+      const kind = [...left].find((word) => path.includes(`/${word}/`));
+      return kind !== undefined && left.delete(kind) ? "503" : "none";
+    };
+    const before = at(await scrape(), "berth_pull_retries_total");
+    // No other image of these tests has its layer.
+    await server.image.pullImage({ image: { image: `${faulty.address}/e2e-test-images/nginx:1.14-2` } });
+    expect(at(await scrape(), "berth_pull_retries_total") - before).toBe(2);
   });
 
   it("follows a pod through its life", async () => {

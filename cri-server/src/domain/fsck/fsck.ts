@@ -11,34 +11,62 @@ const settleMs = 500;
 /** How long a repair may take to show: a killed container has to be reported and its group to be emptied. */
 const repairLimitMs = 5000;
 
+/** A repair may bring to light what it hid: the pins of a monitor that nobody knew, for example. */
+const maxRounds = 3;
+
 /**
  * Compares records, kernel and store. Only looks, unless `repair` is set; then each finding that can be is put right, and looked
  * for again.
  */
 export async function fsck(deps: FsckDeps, repair: boolean): Promise<readonly FindingOutcome[]> {
-  const first = new Set((await look(deps)).map(keyOf));
-  await sleep(settleMs);
-  const found = (await look(deps)).filter((defect) => first.has(keyOf(defect)));
+  const found = await lookTwice(deps);
   if (!repair) {
     return found.map((defect) => outcomeOf(defect, defect.repair === undefined ? "manual" : "repairable"));
   }
+  const outcomes = new Map<string, FindingOutcome>();
+  let fresh = found;
+  for (let round = 0; round < maxRounds && fresh.length > 0; round++) {
+    for (const [key, outcome] of await repairAll(deps, fresh)) {
+      outcomes.set(key, outcome);
+    }
+    fresh = (await lookTwice(deps)).filter((defect) => !outcomes.has(keyOf(defect)));
+  }
+  return [...outcomes.values()];
+}
+
+async function lookTwice(deps: FsckDeps): Promise<readonly Defect[]> {
+  const first = new Set((await look(deps)).map(keyOf));
+  await sleep(settleMs);
+  return (await look(deps)).filter((defect) => first.has(keyOf(defect)));
+}
+
+async function repairAll(
+  deps: FsckDeps,
+  found: readonly Defect[],
+): Promise<ReadonlyMap<string, FindingOutcome>> {
   const errors = new Map<string, string>();
   for (const defect of found) {
+    const { subject, what } = defect;
     const error = await attempt(defect);
     if (error !== undefined) {
       errors.set(keyOf(defect), error);
-      deps.log.warn({ subject: defect.subject, what: defect.what, error }, "a repair failed");
+      deps.log.warn({ subject, what, error }, "a repair failed");
     } else if (defect.repair !== undefined) {
-      deps.log.info({ subject: defect.subject, what: defect.what }, "repaired");
+      deps.log.info({ subject, what }, "repaired");
     }
   }
   return await verified(deps, found, errors);
 }
 
+/** A stopped monitor costs seconds, and a hundred of them should not cost minutes. */
+const podsAtOnce = 8;
+
 async function look(deps: FsckDeps): Promise<readonly Defect[]> {
   const found: Defect[] = [...stuckWork(deps.background), ...(await orphanDefects(deps))];
-  for (const pod of [...deps.objects.pods()]) {
-    found.push(...(await podDefects(deps, pod)));
+  const pods = [...deps.objects.pods()];
+  while (pods.length > 0) {
+    const some = pods.splice(0, podsAtOnce);
+    found.push(...(await Promise.all(some.map((pod) => podDefects(deps, pod)))).flat());
   }
   return found;
 }
@@ -66,7 +94,7 @@ async function verified(
   deps: FsckDeps,
   found: readonly Defect[],
   errors: ReadonlyMap<string, string>,
-): Promise<readonly FindingOutcome[]> {
+): Promise<ReadonlyMap<string, FindingOutcome>> {
   const isRepairable = (defect: Defect): boolean => defect.repair !== undefined && !errors.has(keyOf(defect));
   let left = new Set(found.filter(isRepairable).map(keyOf));
   for (const end = performance.now() + repairLimitMs; left.size > 0 && performance.now() < end; ) {
@@ -76,19 +104,20 @@ async function verified(
       await sleep(200);
     }
   }
-  return found.map((defect) => {
-    const key = keyOf(defect);
-    const error = errors.get(key);
-    if (error !== undefined) {
-      return { ...outcomeOf(defect, "failed"), failure: error };
-    }
-    if (defect.repair === undefined) {
-      return outcomeOf(defect, "manual");
-    }
-    return left.has(key)
-      ? { ...outcomeOf(defect, "failed"), failure: "it still shows" }
-      : outcomeOf(defect, "repaired");
-  });
+  return new Map(found.map((defect) => [keyOf(defect), judged(defect, errors, left)]));
+}
+
+function judged(
+  defect: Defect,
+  errors: ReadonlyMap<string, string>,
+  left: ReadonlySet<string>,
+): FindingOutcome {
+  const key = keyOf(defect);
+  const failure = errors.get(key) ?? (left.has(key) ? "it still shows" : undefined);
+  if (failure !== undefined) {
+    return { ...outcomeOf(defect, "failed"), failure };
+  }
+  return outcomeOf(defect, defect.repair === undefined ? "manual" : "repaired");
 }
 
 function outcomeOf(

@@ -41,7 +41,11 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
         `mode=1777,size=${bytes},uid=${owner},gid=${owner}`,
       );
     },
-    killTree,
+    killTree: async (pid) => {
+      // Stopped, it neither starts anything more nor writes down how its children ended.
+      stopQuietly(pid);
+      await killTree(pid);
+    },
   };
 }
 
@@ -146,6 +150,14 @@ async function pin(monitorPid: number, path: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o711 });
   await (await open(path, "wx", 0o444)).close();
   mount(held.path, path, "", bind, "");
+}
+
+function stopQuietly(pid: number): void {
+  try {
+    process.kill(pid, "SIGSTOP");
+  } catch (error) {
+    if (errnoOf(error) !== "ESRCH") throw error;
+  }
 }
 
 /** Children first, so that none becomes somebody else's before it is found. */
