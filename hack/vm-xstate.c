@@ -13,19 +13,25 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* Too large for a kernel stack, which this is called on; there is one processor. */
+/*
+ * Too large for a kernel stack, which this is called on; there is one processor. What lies behind the part stays zero: registers
+ * that no process here has used, as the header in the part says.
+ */
 static char whole[1 << 16];
+static size_t whole_size;
 
-static long set_part(pid_t pid, const struct iovec *part) {
-	struct iovec all = {.iov_base = whole, .iov_len = sizeof(whole)};
-	if (syscall(SYS_ptrace, PTRACE_GETREGSET, pid, NT_X86_XSTATE, &all) < 0)
-		return -1;
-	if (part->iov_len > all.iov_len) {
-		errno = EFAULT;
-		return -1;
-	}
+static long set_whole(pid_t pid, const struct iovec *part) {
+	struct iovec all = {.iov_base = whole, .iov_len = whole_size};
 	memcpy(whole, part->iov_base, part->iov_len);
 	return syscall(SYS_ptrace, PTRACE_SETREGSET, pid, NT_X86_XSTATE, &all);
+}
+
+/* How large the registers are, once that is known to matter. */
+static void measure(pid_t pid, size_t part) {
+	struct iovec all = {.iov_base = whole, .iov_len = sizeof(whole)};
+	if (syscall(SYS_ptrace, PTRACE_GETREGSET, pid, NT_X86_XSTATE, &all) == 0 && all.iov_len > part)
+		whole_size = all.iov_len;
+	memset(whole, 0, sizeof(whole));
 }
 
 long ptrace(enum __ptrace_request request, ...) {
@@ -43,8 +49,18 @@ long ptrace(enum __ptrace_request request, ...) {
 		errno = 0;
 		return value;
 	}
-	long result = syscall(SYS_ptrace, request, pid, address, data);
-	if (result < 0 && errno == EFAULT && request == PTRACE_SETREGSET && address == (void *)NT_X86_XSTATE)
-		return set_part(pid, data);
-	return result;
+	if (request != PTRACE_SETREGSET || address != (void *)NT_X86_XSTATE)
+		return syscall(SYS_ptrace, request, pid, address, data);
+	const struct iovec *part = data;
+	if (whole_size == 0) {
+		long result = syscall(SYS_ptrace, request, pid, address, data);
+		if (result >= 0 || errno != EFAULT)
+			return result;
+		measure(pid, part->iov_len);
+		if (whole_size == 0) {
+			errno = EFAULT;
+			return -1;
+		}
+	}
+	return set_whole(pid, part);
 }
