@@ -124,7 +124,7 @@ describe("metrics", () => {
     expect(descriptors.map(({ name }) => name).toSorted()).toEqual(names.toSorted());
     for (const { help, labelKeys } of descriptors) {
       expect(help).not.toBe("");
-      expect(labelKeys.slice(0, 3)).toEqual(["id", "name", "image"]);
+      expect(labelKeys.slice(0, 6)).toEqual(["id", "name", "image", "container", "namespace", "pod"]);
     }
   });
 

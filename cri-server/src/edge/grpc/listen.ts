@@ -30,6 +30,8 @@ export async function listen(path: string, services: readonly ServedService[]): 
   const server = new Server({
     "grpc.max_receive_message_length": maxReceiveBytes,
     "grpc.max_send_message_length": -1,
+    // Nobody asks for the book-keeping of each call.
+    "grpc.enable_channelz": 0,
   });
   for (const service of services) {
     server.addService(service.definition, service.methods);

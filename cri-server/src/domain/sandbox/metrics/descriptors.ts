@@ -1,7 +1,7 @@
 import type { MetricDescriptor } from "../../../model/metric.ts";
 
-/** Labels that every series has; the kubelet adds pod, namespace and container by itself. */
-export const baseLabels: readonly string[] = ["id", "name", "image"];
+/** Labels that every series has. The kubelet adds none to them, and the last three are what people look for. */
+export const baseLabels: readonly string[] = ["id", "name", "image", "container", "namespace", "pod"];
 
 const counter = (name: string, help: string, ...extraLabels: readonly string[]): MetricDescriptor => ({
   name: `container_${name}`,

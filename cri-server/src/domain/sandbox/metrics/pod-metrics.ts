@@ -43,13 +43,17 @@ async function podMetrics(deps: Deps, entry: PodEntry): Promise<PodMetrics> {
     Promise.all(running.map((container) => containerMetrics(deps, container))),
   ]);
   // The sandbox is called POD everywhere, after the pause container that others have.
-  const base = [sandbox.id, "POD", ""];
+  const base = [sandbox.id, "POD", "", "POD", ...podLabels(entry)];
   return {
     sandboxId: sandbox.id,
     timestamp: deps.clock.now(),
     values: (network?.interfaces ?? []).flatMap(networkReadings).map((reading) => labelled(reading, base)),
     containers: containers.filter((metrics) => metrics !== undefined),
   };
+}
+
+function podLabels({ sandbox }: PodEntry): readonly string[] {
+  return [sandbox.config.metadata.namespace, sandbox.config.metadata.name];
 }
 
 async function containerMetrics(
@@ -59,7 +63,8 @@ async function containerMetrics(
   const { container } = entry;
   try {
     const readings = await readingsOf(deps, container);
-    const base = [container.id, container.config.metadata.name, container.imageName];
+    const { name } = container.config.metadata;
+    const base = [container.id, name, container.imageName, name, ...podLabels(entry.pod)];
     return { containerId: container.id, values: readings.map((reading) => labelled(reading, base)) };
   } catch (error) {
     if (entry.container.status.phase === "running") throw error;
