@@ -83,8 +83,9 @@ int command_needs_admin(const struct process_plan *plan)
 	return plan->seccomp_bytes > 0 && !plan->no_new_privileges;
 }
 
-/* Last of all, so that the filter has to allow as little as can be for us: execve, and in one case what drops CAP_SYS_ADMIN. */
-static void confine(const struct process_plan *plan)
+/* Last of all, so that the filter has to allow as little as can be for us: execve, and in one case what drops CAP_SYS_ADMIN. But
+ * for a container that could take the process over (exec.c) as soon as the filter allows. */
+void command_confine(const struct process_plan *plan)
 {
 	struct sock_fprog program = {.len = (unsigned short)(plan->seccomp_bytes / sizeof(struct sock_filter)),
 				     .filter = (struct sock_filter *)(void *)plan->seccomp};
@@ -120,12 +121,13 @@ static const char *exec_error(int error)
 	}
 }
 
-_Noreturn void command_run(const struct process_plan *plan)
+_Noreturn void command_run(const struct process_plan *plan, int is_confined)
 {
 	char **args = list_vector(&plan->args), **env = list_vector(&plan->env), found[4096];
 	const char *file = find(args[0], search_path(env), found, sizeof found);
 
-	confine(plan);
+	if (!is_confined)
+		command_confine(plan);
 	execve(file, args, env);
 	fail("exec", errno, "exec: \"%s\": %s", args[0], exec_error(errno));
 }

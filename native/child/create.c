@@ -78,7 +78,7 @@ static _Noreturn void become_init(struct job *job, int sibling)
 	shut(&job->terminal);
 	if (read(job->status, &word, 1) != 1)
 		_exit(1);
-	command_run(job->process);
+	command_run(job->process, 0);
 }
 
 static uint64_t namespace_flags(const struct namespaces *plan)

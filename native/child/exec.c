@@ -1,11 +1,12 @@
+#include <linux/capability.h>
 #include <signal.h>
 
 #include "child/job.h"
 #include "child/sys.h"
 
 /* The container can see this process, and one with CAP_SYS_PTRACE can take it over. By now it has nothing that its container
- * has not: no descriptor of the host, no other user or capability (but CAP_SYS_ADMIN, where a filter is still to be loaded). */
-static _Noreturn void become_process(struct job *job)
+ * has not: no descriptor of the host, no other user or capability. */
+static _Noreturn void become_process(struct job *job, int is_confined)
 {
 	process_start(job);
 	report_pid();
@@ -15,7 +16,7 @@ static _Noreturn void become_process(struct job *job)
 	report_ready(job->terminal);
 	if (job->terminal >= 0)
 		close(job->terminal);
-	command_run(job->process);
+	command_run(job->process, is_confined);
 }
 
 /* All of the init's namespaces at once; what is the monitor's own anyway is joined too, which changes nothing. Only the
@@ -32,9 +33,21 @@ static void join_container(struct job *job)
 		namespaces_become_root();
 }
 
+/* Loading a filter takes CAP_SYS_ADMIN as a rule, which a container that may trace must not find. A filter that would not let
+ * the process be made after it has to be loaded by that process itself all the same. */
+static int confine_early(const struct job *job)
+{
+	if (!(job->process->bounding & UINT64_C(1) << CAP_SYS_PTRACE) || !filter_lets_exec_go_on(job->process))
+		return 0;
+	command_confine(job->process);
+	return 1;
+}
+
 static _Noreturn void be_exec_intermediate(struct job *job)
 {
 	const int keep[] = {job->status, job->in, job->out, job->err, job->init_pidfd};
+	int is_confined;
+	long pid;
 
 	process_begin(job, keep, sizeof keep / sizeof *keep);
 	if (job->userns)
@@ -46,8 +59,13 @@ static _Noreturn void be_exec_intermediate(struct job *job)
 	if (job->process->tty)
 		terminal_open(job, job->root);
 	process_dress(job);
-	if (clone_sibling(0) == 0)
-		become_process(job);
+	is_confined = confine_early(job);
+	/* Not clone3: filters refuse it, as they can't see its flags. */
+	pid = syscall(SYS_clone, CLONE_PARENT, 0, 0, 0, 0);
+	if (pid == 0)
+		become_process(job, is_confined);
+	if (pid < 0)
+		fail("clone", errno, "the process of an exec");
 	_exit(0);
 }
 

@@ -85,7 +85,11 @@ void capabilities_set(const struct process_plan *plan, uint64_t more);
 void capabilities_ambient(const struct process_plan *plan);
 int command_needs_admin(const struct process_plan *plan);
 char **list_vector(const struct list *list); /* for execve(2); fails the plan when there is no memory */
-_Noreturn void command_run(const struct process_plan *plan);
+void command_confine(const struct process_plan *plan);
+_Noreturn void command_run(const struct process_plan *plan, int is_confined);
+
+/* filter.c */
+int filter_lets_exec_go_on(const struct process_plan *plan);
 
 /* namespace.c */
 void host_handles(struct job *job);
