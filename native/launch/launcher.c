@@ -90,9 +90,10 @@ int launcher_run(unsigned pool)
 	sigset_t set;
 	prctl(PR_SET_DUMPABLE, 0);
 	/* A container that has no keys left to make its own session keyring of is in this one, and not in the server's. Without
-	 * keyrings in the kernel (ENOSYS) there is nothing to be kept from it. */
-	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS && errno != EPERM)
-		die("launcher", "a session keyring of its own");
+	 * keyrings in the kernel (ENOSYS) there is nothing to be kept from it; without keys left for root itself (an unconfined
+	 * container can take them) the server starts all the same. */
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
+		warn("launcher", errno, "no session keyring of its own");
 	/* What a monitor leaves that was killed is ours to reap; not every machine's process 1 does. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	/* Nobody but the server ends us: a signal to its whole group must not. */
