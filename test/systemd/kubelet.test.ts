@@ -1,5 +1,14 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  globSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ContainerState } from "../../proto/gen/api.ts";
@@ -26,6 +35,19 @@ spec:
       image: ${busybox}
       command: [sleep, "86400"]
       resources: {limits: {cpu: 300m, memory: 32Mi}}
+`;
+
+const guaranteed = `
+apiVersion: v1
+kind: Pod
+metadata: {name: kept}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: main
+      image: ${busybox}
+      command: [sleep, "86400"]
+      resources: {limits: {cpu: 100m, memory: 16Mi}}
 `;
 
 const tolerated = [
@@ -62,6 +84,8 @@ fileCheckFrequency: 1s
 failSwapOn: false
 evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
 imageGCHighThresholdPercent: 100
+memoryThrottlingFactor: 0.9
+memoryReservationPolicy: TieredReservation
 `;
     writeFileSync(join(dir, "kubelet.yaml"), config);
     // It writes to fixed places, which may be a real machine's; and user-mode Linux tells no clock rate, which it wants.
@@ -96,10 +120,27 @@ exec ${kubelet} --config ${dir}/kubelet.yaml --root-dir ${dir}/lib --cert-dir ${
     // The kubelet's own limit for the pod, which is the sum, and ours for the container.
     expect(readFileSync(`${burstable}/${slice}/memory.max`, "utf8").trim()).toBe(String(96 << 20));
     const [scope] = readdirSync(`${burstable}/${slice}`).filter((name) => name.endsWith(".scope"));
-    const limits = (await running()).map(({ id }) =>
-      Number(readFileSync(`${burstable}/${slice}/${scope}/${id}/memory.max`, "utf8")),
+    const memory = (await running()).map(({ id }) =>
+      ["max", "high", "low"].map((name) =>
+        readFileSync(`${burstable}/${slice}/${scope}/${id}/memory.${name}`, "utf8").trim(),
+      ),
     );
-    expect(limits.toSorted((a, b) => a - b)).toEqual([32 << 20, 64 << 20]);
+    // MemoryQoS: throttled from the request and nine tenths of what lies above it, in whole pages; kept up to the request.
+    const throttled = Math.floor((32 + 0.9 * 32) * 256) * 4096;
+    expect(memory.toSorted(([a], [b]) => Number(a) - Number(b))).toEqual([
+      [String(32 << 20), "max", String(32 << 20)],
+      [String(64 << 20), String(throttled), String(32 << 20)],
+    ]);
+  }, 150_000);
+
+  it("keeps the memory of a Guaranteed pod", async () => {
+    writeFileSync(join(dir, "manifests/kept.yaml"), guaranteed);
+    await eventually(async () => {
+      if ((await running()).length !== 3) throw new Error(log().split("\n").slice(-20).join("\n"));
+    }, 120_000);
+    const [file = ""] = globSync(`${root}/kubepods.slice/kubepods-pod*.slice/*.scope/[0-9a-f]*/memory.min`);
+    expect(readFileSync(file, "utf8").trim()).toBe(String(16 << 20));
+    rmSync(join(dir, "manifests/kept.yaml"));
   }, 150_000);
 
   it("finds nothing wrong with the runtime, and takes pod and slice away", async () => {
