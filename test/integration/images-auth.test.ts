@@ -144,6 +144,77 @@ describe("credentials", () => {
     await expect(fixture.pull(reference)).rejects.toThrow(/unauthorized/);
   });
 
+  it("that are refused half-way fail that pull alone, not one of others that waits for the same layer", async () => {
+    await using fixture = await ImageFixture.open();
+    const { promise: released, resolve: release } = Promise.withResolvers<void>();
+    const { promise: asked, resolve: isAsked } = Promise.withResolvers<void>();
+    /** Lets nobody have the layer, after a while. */
+    const revoking = createServer((incoming, answer) => {
+      const upstream = request(`http://${registryAddress}${incoming.url ?? ""}`, {
+        headers: incoming.headers,
+      });
+      upstream.on("response", (got) => {
+        if (Number(got.headers["content-length"]) < 100_000) {
+          got.pipe(answer.writeHead(got.statusCode ?? 500, got.headers));
+          return;
+        }
+        got.destroy();
+        isAsked();
+        void released.then(() => answer.writeHead(403).end());
+      });
+      upstream.end();
+    });
+    await new Promise<void>((resolve) => revoking.listen(0, "127.0.0.1", resolve));
+    const { port } = revoking.address() as AddressInfo;
+    const refused = fixture.pull(`127.0.0.1:${port}/${busybox}`);
+    refused.catch(() => {});
+    await asked;
+    const other = fixture.pull(`${registryAddress}/${busybox}`);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    release();
+    await expect(refused).rejects.toMatchObject({ code: "pull-failed" });
+    await other;
+    expect(await fixture.images.verify()).toEqual([]);
+    revoking.closeAllConnections();
+    revoking.close();
+  });
+
+  it("do not follow a redirect to another host", async () => {
+    await using fixture = await ImageFixture.open();
+    const seen: (string | undefined)[] = [];
+    const store = createServer((incoming, answer) => {
+      seen.push(incoming.headers.authorization, incoming.headers["x-team"] as string | undefined);
+      const { accept = "*/*" } = incoming.headers;
+      const upstream = request(`http://${registryAddress}${incoming.url ?? ""}`, { headers: { accept } });
+      upstream.on("response", (got) => got.pipe(answer.writeHead(got.statusCode ?? 500, got.headers)));
+      upstream.end();
+    });
+    await new Promise<void>((resolve) => store.listen(0, "127.0.0.1", resolve));
+    const { port } = store.address() as AddressInfo;
+    const front = createServer((incoming, answer) => {
+      const wanted = `Basic ${Buffer.from("user:secret").toString("base64")}`;
+      if (incoming.headers.authorization !== wanted || incoming.headers["x-team"] !== "blue") {
+        answer.writeHead(401, { "www-authenticate": 'Basic realm="here"' }).end();
+        return;
+      }
+      answer.writeHead(307, { location: `http://127.0.0.1:${port}${incoming.url ?? ""}` }).end();
+    });
+    await new Promise<void>((resolve) => front.listen(0, "127.0.0.1", resolve));
+    const address = `127.0.0.1:${(front.address() as AddressInfo).port}`;
+    mkdirSync(join(fixture.certsDir, address));
+    writeFileSync(
+      join(fixture.certsDir, address, "hosts.toml"),
+      `[host."http://${address}"]\ncapabilities = ["pull", "resolve"]\n[host."http://${address}".header]\nx-team = "blue"\n`,
+    );
+    await fixture.pull(`${address}/${busybox}`, { ...none, username: "user", password: "secret" });
+    expect(seen.length).toBeGreaterThan(4);
+    expect(seen.every((value) => value === undefined)).toBe(true);
+    for (const server of [store, front]) {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+
   it("of the runtime itself come from a file or a helper, read at each pull", async () => {
     await using registry = await GuardedRegistry.start("bearer");
     await using fixture = await ImageFixture.open();

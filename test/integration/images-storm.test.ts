@@ -8,7 +8,7 @@ const small = "k8s-staging-cri-tools/test-image-1";
 const large = "e2e-test-images/nginx:1.14-2";
 
 /** Small enough that the images of the tests are fetched in ranges. */
-const ranges = { threshold: 1 << 20, segment: 512 << 10, parallel: 3, window: 2 << 20 };
+const ranges = { threshold: 1 << 20, segment: 512 << 10, parallel: 3, window: 2 << 20, bulk: 128 << 10 };
 
 const everyFault: readonly Fault[] = [
   "refuse",
@@ -23,6 +23,7 @@ const everyFault: readonly Fault[] = [
   "no-range",
   "short-length",
   "endless",
+  "chunked",
   "denied",
 ];
 
@@ -83,6 +84,7 @@ describe("a registry at its worst", () => {
     ["429", 2],
     ["refuse", 2],
     ["short-length", 2],
+    ["chunked", 1],
   ])("%s once on every blob and manifest is survived", async (fault, times) => {
     await using proxy = await FaultyRegistry.start(registryAddress);
     await using fixture = await ImageFixture.open({ stallTimeoutSeconds: 0.3 });

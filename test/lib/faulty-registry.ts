@@ -16,6 +16,7 @@ export type Fault =
   | "no-range"
   | "short-length"
   | "endless"
+  | "chunked"
   | "denied";
 
 export interface Exchange {
@@ -112,7 +113,7 @@ export class FaultyRegistry implements AsyncDisposable {
     const half = Math.floor(body.length / 2);
     const headers = { ...got.headers };
     if (fault === "short-length") headers["content-length"] = String(half);
-    if (fault === "endless") delete headers["content-length"];
+    if (fault === "endless" || fault === "chunked") delete headers["content-length"];
     answer.writeHead(got.statusCode ?? 500, headers);
     switch (fault) {
       case "cut":

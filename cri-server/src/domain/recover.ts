@@ -263,11 +263,12 @@ function leases(deps: Deps): ReadonlyMap<string, ImageId> {
     if (own !== undefined) {
       owners.set(own, container.imageId);
     }
-    const images = container.mounts.filter((mount) => mount.image !== "").map((mount) => mount.image);
+    const mounts = container.mounts.filter((mount) => mount.image !== "");
     for (const [index, owner] of volumes.entries()) {
-      const image = deps.images.find(images[index] ?? "");
-      if (image !== undefined) {
-        owners.set(owner, image.id);
+      // One that was removed while it is in use can't be found.
+      const id = mounts[index]?.imageId ?? deps.images.find(mounts[index]?.image ?? "")?.id;
+      if (id !== undefined) {
+        owners.set(owner, id);
       }
     }
   }

@@ -24,6 +24,8 @@ export interface MountRequest {
   readonly imageSubPath: string;
   /** Filled in when the container is made: the image volume's repository digest, or its id. */
   readonly imageRef?: string;
+  /** Likewise, which image that was: the name may be another's by now, or gone with a removal. */
+  readonly imageId?: ImageId;
   /** Any of noexec, nosuid, nodev. */
   readonly options: readonly string[];
 }

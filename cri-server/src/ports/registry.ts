@@ -24,6 +24,8 @@ export interface BlobSink {
 
 /** One repository with one set of credentials, over whichever of its hosts answers. */
 export interface Repository {
+  /** The same for whoever may see and reach the same: name and credentials, told apart and not told. */
+  readonly identity: string;
   /** By tag or digest. Rejects `image-not-found`, `pull-failed` or `registry-unavailable`. */
   manifest(reference: string, signal: AbortSignal): Promise<FetchedManifest>;
   /** A small blob, whole and checked. */

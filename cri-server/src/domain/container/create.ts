@@ -291,7 +291,7 @@ function recordOf(deps: Deps, work: Work, leases: Leases, prepared: PreparedLaun
 function withImageRef(mount: MountRequest, volume: ImageLease | undefined): MountRequest {
   return volume === undefined
     ? mount
-    : { ...mount, imageRef: volume.image.repoDigests[0] ?? volume.image.id };
+    : { ...mount, imageRef: volume.image.repoDigests[0] ?? volume.image.id, imageId: volume.image.id };
 }
 
 async function launch(

@@ -33,6 +33,8 @@ export class LayerPool {
   readonly #byBlob = new Map<Digest, Digest>();
   readonly #holds = new Map<Digest, number>();
   readonly #flights = new SharedWork<StoredLayer>();
+  /** Whose repository a flight uses. */
+  readonly #pilots = new Map<Digest, string>();
   readonly #slots: Slots;
   readonly #intakes = new Set<{ readonly descriptor: Descriptor; readonly intake: LayerIntake }>();
   #bytes = 0;
@@ -87,17 +89,37 @@ export class LayerPool {
         return layer;
       }
     }
-    const layer = await this.#flights.run(
-      descriptor.digest,
-      signal,
-      async (flight) => await this.#slots.run(flight, async () => await this.#fetch(request, flight)),
-    );
+    const layer = await this.#fly(request, signal);
     const wanted = await request.diffId;
     if (layer.diffId !== wanted) {
       throw wrongDiffId(descriptor, layer.diffId, wanted);
     }
     this.#hold(wanted);
     return layer;
+  }
+
+  /** Fetches a layer, together with whoever wants it too. */
+  async #fly(request: LayerRequest, signal: AbortSignal): Promise<StoredLayer> {
+    const { descriptor, repository } = request;
+    for (;;) {
+      const pilot = this.#pilots.get(descriptor.digest) ?? repository.identity;
+      try {
+        return await this.#flights.run(descriptor.digest, signal, async (flight) => {
+          this.#pilots.set(descriptor.digest, repository.identity);
+          return await this.#slots
+            .run(flight, async () => await this.#fetch(request, flight))
+            .finally(() => {
+              this.#pilots.delete(descriptor.digest);
+            });
+        });
+      } catch (error) {
+        signal.throwIfAborted();
+        // That others may not see it, or can't reach it, says nothing about this pull.
+        if (pilot === repository.identity) {
+          throw error;
+        }
+      }
+    }
   }
 
   #hold(diffId: Digest): void {

@@ -5,9 +5,6 @@ import { type BodyOutcome, writeBody } from "./download.ts";
 import { backoffMs, ContentFailure, isTransient, pause, toBerthError } from "./failure.ts";
 import type { HostClient } from "./host-client.ts";
 
-/** From here on a connection of its own costs less than what passes through the HTTP parser. */
-const bulkBytes = 1024 * 1024;
-
 /** Attempts in a row without one byte of progress. */
 const maxAttempts = 5;
 
@@ -19,6 +16,8 @@ export interface RangePlan {
   readonly parallel: number;
   /** How far ahead of the first gap a range may end. */
   readonly window: number;
+  /** From so many bytes on an answer is read past the HTTP parser, which costs it a connection of its own. */
+  readonly bulk: number;
 }
 
 export const defaultRanges: RangePlan = {
@@ -26,6 +25,7 @@ export const defaultRanges: RangePlan = {
   segment: 8 * 1024 * 1024,
   parallel: 3,
   window: 32 * 1024 * 1024,
+  bulk: 1024 * 1024,
 };
 
 export interface BlobDownloadOptions {
@@ -162,12 +162,12 @@ export class BlobDownload {
   }
 
   async #once(client: HostClient, from: number, to: number, signal: AbortSignal): Promise<BodyOutcome> {
-    const { descriptor, sink, stallMs, meter } = this.#options;
+    const { descriptor, sink, stallMs, ranges, meter } = this.#options;
     const whole = from === 0 && to === descriptor.size;
     const headers = whole ? {} : { range: `bytes=${from}-${to - 1}` };
     const answer = await client.get(`blobs/${descriptor.digest}`, {
       headers,
-      bulk: to - from >= bulkBytes,
+      bulk: to - from >= ranges.bulk,
       signal,
     });
     const partial = answer.statusCode === 206;

@@ -32,13 +32,15 @@ export const readDirectly: OnReadOpts = {
 };
 
 /**
- * From now on the body of this answer goes to `take`, without any framing: only for bodies of known length. Resolves with what the
- * parser has got of it so far; undefined when this connection can't (one through a TLS proxy). The connection is of no use to
- * anybody else afterwards and has to be destroyed.
+ * From now on the body of this answer goes to `take`. Gives what the parser has got of it so far; undefined when that can't be:
+ * the body has a framing of its own, or the connection is one through a TLS proxy. The connection is of no use to
+ * anybody else afterwards and has to be destroyed. Not to be called within the "response" event, but any time later: the parser is
+ * in the midst of what came with the head then.
  */
 export function takeBody(answer: IncomingMessage, take: Take): Buffer | undefined {
-  const { socket } = answer;
-  if (!direct.has(socket)) {
+  const { socket, headers } = answer;
+  const isPlain = headers["content-length"] !== undefined && headers["transfer-encoding"] === undefined;
+  if (!isPlain || !direct.has(socket)) {
     return undefined;
   }
   takers.set(socket, take);

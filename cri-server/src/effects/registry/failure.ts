@@ -23,11 +23,17 @@ export function isTransient(error: unknown): boolean {
   if (error instanceof HttpFailure) {
     return error.status === 408 || error.status === 429 || (error.status >= 500 && error.status !== 501);
   }
-  return true;
+  // One side refuses the other's certificate: an alert is what the other side says.
+  return !certificateCodes.test(codeOf(error)) && !alertCodes.test(codeOf(error));
 }
 
 const certificateCodes =
   /^(?:CERT_|UNABLE_TO_|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|ERR_TLS_CERT_ALTNAME_INVALID)/;
+const alertCodes = /^ERR_SSL_.*ALERT_.*(?:CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)/;
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
+}
 
 /** What the client is told when no host could serve `what`. */
 export function toBerthError(what: string, host: string, error: unknown): BerthError {
@@ -54,8 +60,7 @@ export function toBerthError(what: string, host: string, error: unknown): BerthE
         return new BerthError("pull-failed", `${what}: ${host} answers ${message}`, { cause: error });
     }
   }
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  if (certificateCodes.test(code)) {
+  if (certificateCodes.test(codeOf(error))) {
     return new BerthError("pull-failed", `${what}: ${host} is not trusted: ${message}`, { cause: error });
   }
   return unavailable(what, host, message, error);

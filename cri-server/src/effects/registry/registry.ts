@@ -7,7 +7,7 @@ import type { PullAuth } from "../../ports/images.ts";
 import type { Logger } from "../../ports/logger.ts";
 import type { Registry, Repository } from "../../ports/registry.ts";
 import type { DownloadMeter } from "../../ports/telemetry.ts";
-import { isAnonymous, TokenCache } from "./auth.ts";
+import { credentialsKey, isAnonymous, TokenCache } from "./auth.ts";
 import { type AskHelper, ownCredentials } from "./auth-file.ts";
 import type { RangePlan } from "./blob-download.ts";
 import { HostClient } from "./host-client.ts";
@@ -63,6 +63,7 @@ export class HttpRegistry implements Registry {
     const name = `${reference.registry}/${reference.repository}`;
     return new HttpRepository({
       name,
+      identity: `${name} ${credentialsKey(auth)}`,
       hosts: clients,
       manifestTypes,
       stallMs: stallTimeoutSeconds * 1000,

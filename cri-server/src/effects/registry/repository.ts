@@ -19,6 +19,7 @@ const maxAttempts = 5;
 export interface RepositoryOptions {
   /** Shown in errors. */
   readonly name: string;
+  readonly identity: string;
   readonly hosts: readonly HostClient[];
   /** Accept header of manifest requests. */
   readonly manifestTypes: readonly string[];
@@ -34,6 +35,10 @@ export class HttpRepository implements Repository {
 
   constructor(options: RepositoryOptions) {
     this.#options = options;
+  }
+
+  get identity(): string {
+    return this.#options.identity;
   }
 
   async manifest(reference: string, signal: AbortSignal): Promise<FetchedManifest> {

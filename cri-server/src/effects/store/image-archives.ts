@@ -56,6 +56,10 @@ class ArchiveReader implements OpenArchive, Repository {
     return this.#images;
   }
 
+  get identity(): string {
+    return `archive ${this.#path}`;
+  }
+
   get repository(): Repository {
     return this;
   }
