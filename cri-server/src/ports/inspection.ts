@@ -59,7 +59,7 @@ export interface Inspection {
   process(pid: number): Promise<ProcessFacts | undefined>;
   /** Of the server itself, i.e. the host's as far as it knows. */
   readonly ownNamespaces: NamespaceInodes;
-  /** Namespaces that a process holds open or is in: what a monitor keeps for its pod. */
+  /** Namespaces that a process holds open or is in, without the server's own: what a monitor keeps for its pod. */
   heldNamespaces(pid: number): Promise<NamespaceInodes>;
   /** The inode of the namespace that is pinned at a path; undefined when none is. */
   pinned(path: string): Promise<string | undefined>;

@@ -10,13 +10,15 @@ export type NetworkInspection = Pick<Inspection, "network" | "hostPorts">;
 /** Looks at processes through /proc. */
 export async function createInspection(network: NetworkInspection): Promise<Inspection> {
   const ownNamespaces = await namespacesOf("/proc/self/ns");
+  const own = new Set(Object.values(ownNamespaces));
   return {
     ownNamespaces,
     process: readProcess,
     heldNamespaces: async (pid) => {
-      // Held by a descriptor counts more than being in one: a monitor is in the host's own.
-      const [inside, held] = await Promise.all([namespacesOf(`/proc/${pid}/ns`), openNamespaces(pid)]);
-      return { ...inside, ...held };
+      const [inside, open] = await Promise.all([namespacesOf(`/proc/${pid}/ns`), openNamespaces(pid)]);
+      // A monitor is in the host's own and holds its pod's by descriptors.
+      const held = Object.entries({ ...inside, ...open });
+      return Object.fromEntries(held.filter(([, inode]) => !own.has(inode)));
     },
     pinned: pinnedInode,
     mounts: readMounts,
@@ -26,7 +28,8 @@ export async function createInspection(network: NetworkInspection): Promise<Insp
   };
 }
 
-const gone: ReadonlySet<string> = new Set(["ENOENT", "ESRCH", "ENOTDIR"]);
+/** Without CAP_SYS_PTRACE a monitor's links can't be read: then it shows nothing, as if it were gone. */
+const gone: ReadonlySet<string> = new Set(["ENOENT", "ESRCH", "ENOTDIR", "EACCES", "EPERM"]);
 
 /** A process may end between any two looks at it. */
 async function orGone<T>(value: Promise<T>): Promise<T | undefined> {

@@ -74,6 +74,16 @@ async function orGone<T>(value: Promise<T>, fallback: T): Promise<T> {
   }
 }
 
+/** What can't be looked at for want of CAP_SYS_PTRACE is taken for somebody else's. */
+async function orHidden(link: Promise<string>): Promise<string> {
+  try {
+    return await orGone(link, "");
+  } catch (error) {
+    if (["EACCES", "EPERM"].includes(errnoOf(error))) return "";
+    throw error;
+  }
+}
+
 async function pinsIn(directory: string): Promise<readonly Pin[]> {
   const [names, mounted] = await Promise.all([orGone(readdir(directory), []), mounts()]);
   return names.flatMap((name) => {
@@ -101,13 +111,19 @@ async function netLinks(pid: number): Promise<readonly { readonly path: string; 
 async function inUse(inodes: ReadonlySet<string>): Promise<ReadonlySet<string>> {
   const found = new Set<string>();
   if (inodes.size === 0) return found;
-  for (const pid of await processes()) {
-    for (const { link } of await netLinks(pid)) {
-      const inode = link.slice("net:[".length, -1);
-      if (inodes.has(inode)) found.add(inode);
+  try {
+    for (const pid of await processes()) {
+      for (const { link } of await netLinks(pid)) {
+        const inode = link.slice("net:[".length, -1);
+        if (inodes.has(inode)) found.add(inode);
+      }
     }
+    return found;
+  } catch (error) {
+    // Without CAP_SYS_PTRACE nobody can tell, and what may be in use is left alone.
+    if (["EACCES", "EPERM"].includes(errnoOf(error))) return inodes;
+    throw error;
   }
-  return found;
 }
 
 /** A monitor's name has its pod's id; whose it is, its own log tells, which it keeps open in the pod's directory. */
@@ -117,7 +133,7 @@ async function monitorsOf(podsDir: string): ReturnType<Upkeep["monitors"]> {
     const words = await orGone(readFile(`/proc/${pid}/cmdline`, "utf8"), "");
     const sandboxId = /^berth-monitor ([0-9a-f]{64})\0*$/.exec(words)?.[1];
     if (sandboxId === undefined) continue;
-    const log = await orGone(readlink(`/proc/${pid}/fd/2`), "");
+    const log = await orHidden(readlink(`/proc/${pid}/fd/2`));
     if (log.replace(/ \(deleted\)$/, "") === join(podsDir, sandboxId, "monitor.log"))
       found.push({ pid, sandboxId });
   }
