@@ -1,9 +1,13 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { LayerBuilder } from "../../hack/images-layer.ts";
+import { Pusher } from "../../hack/images-push.ts";
 import { Berthd } from "../lib/berthd.ts";
+import { busyboxLayers } from "../lib/busybox-layers.ts";
 import { eventually } from "../lib/eventually.ts";
 import { nginx, pull, TestPod } from "../lib/pod.ts";
+import { registryAddress, testImage } from "../lib/registry.ts";
 
 describe("an image that is removed while it is a volume", () => {
   it.each(["id", "name"] as const)(
@@ -37,4 +41,27 @@ describe("an image that is removed while it is a volume", () => {
       await eventually(() => expect(layers()).toEqual(without));
     },
   );
+});
+
+describe("an image of 150 layers", () => {
+  it("runs, and shows every layer's part in its order", { timeout: 120_000 }, async () => {
+    const many = 150;
+    const layers = Array.from({ length: many }, (_, n) =>
+      new LayerBuilder().file(`layers/${n}`, `${n}`).file("top", `${n}`).build(),
+    );
+    const decoy = new LayerBuilder().file("other-platform", "").build();
+    const recipe = { repository: "many/layers", tags: ["1"], config: {}, single: true };
+    await new Pusher(registryAddress).push(
+      { ...recipe, layers: [...(await busyboxLayers()), ...layers] },
+      decoy,
+    );
+    await using server = await Berthd.start();
+    const image = testImage("many/layers:1");
+    await pull(server, image);
+    await using pod = await TestPod.run(server);
+    const container = await pod.start({ image: { image } });
+    expect(await container.sh("ls /layers | wc -l")).toBe(String(many));
+    expect(await container.sh("cat /top /layers/0")).toBe(`${many - 1}0`);
+    expect(await container.sh("echo mine >/layers/0 && cat /layers/0")).toBe("mine");
+  });
 });
