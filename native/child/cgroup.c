@@ -7,58 +7,53 @@
 #include "child/sys.h"
 #include "common/io.h"
 
-static int make_directories(const struct cgroup_plan *plan, uint64_t *made, struct child_report *failed)
+static bool make_directories(const struct cgroup_plan *plan, uint64_t *made, struct child_report *failed)
 {
 	struct reader items = plan->mkdirs.items;
 
 	for (uint32_t i = 0; i < plan->mkdirs.count; i++) {
 		const char *path = take_text(&items);
 
-		if (mkdir(path, 0755) == 0) {
+		if (mkdir(path, 0755) == 0)
 			*made |= UINT64_C(1) << i;
-		} else if (errno != EEXIST) {
-			failure(failed, "cgroup", errno, "mkdir %s", path);
-			return -failed->error;
-		}
+		else if (errno != EEXIST)
+			return failure(failed, "cgroup", errno, "mkdir %s", path);
 	}
-	return 0;
+	return true;
 }
 
 /* An optional write is a default of ours: a kernel without that controller, file or value goes without it. */
-static int may_be_missing(int error)
+static bool may_be_missing(int error)
 {
 	switch (error) {
-	case -ENOENT:
-	case -EINVAL:
-	case -EOPNOTSUPP:
-	case -EACCES:
-	case -EPERM:
-	case -ENODEV:
-	case -EBUSY:
-	case -ERANGE:
-		return 1;
+	case ENOENT:
+	case EINVAL:
+	case EOPNOTSUPP:
+	case EACCES:
+	case EPERM:
+	case ENODEV:
+	case EBUSY:
+	case ERANGE:
+		return true;
 	default:
-		return 0;
+		return false;
 	}
 }
 
-static int write_settings(const struct cgroup_plan *plan, struct child_report *failed)
+static bool write_settings(const struct cgroup_plan *plan, struct child_report *failed)
 {
 	struct reader items = plan->writes.items;
 
 	for (uint32_t i = 0; i < plan->writes.count; i++) {
 		struct cgroup_write want = take_write(&items);
-		int error = write_file(want.path, want.value, strlen(want.value)) ? 0 : -errno;
 
-		if (error < 0 && !(want.optional && may_be_missing(error))) {
-			failure(failed, "cgroup", -error, "write \"%.120s\" to %s", want.value, want.path);
-			return error;
-		}
+		if (!write_file(want.path, want.value, strlen(want.value)) && !(want.optional && may_be_missing(errno)))
+			return failure(failed, "cgroup", errno, "write \"%.120s\" to %s", want.value, want.path);
 	}
-	return 0;
+	return true;
 }
 
-static int attach_devices(int directory, int program)
+static bool attach_devices(int directory, int program)
 {
 	union bpf_attr attr;
 
@@ -67,48 +62,33 @@ static int attach_devices(int directory, int program)
 	attr.attach_bpf_fd = (uint32_t)program;
 	attr.attach_type = BPF_CGROUP_DEVICE;
 	attr.attach_flags = BPF_F_ALLOW_MULTI;
-	return syscall(SYS_bpf, BPF_PROG_ATTACH, &attr, sizeof attr) < 0 ? -errno : 0;
+	return syscall(SYS_bpf, BPF_PROG_ATTACH, &attr, sizeof attr) == 0;
 }
 
-static int open_group(const struct cgroup_plan *plan, int device_program, int *directory, struct child_report *failed)
+static bool open_group(const struct cgroup_plan *plan, int device_program, int *directory, struct child_report *failed)
 {
 	struct reader items = plan->join.items;
 	const char *path = take_text(&items);
-	int error;
 
-	*directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (*directory < 0) {
-		failure(failed, "cgroup", errno, "open %s", path);
-		return -failed->error;
-	}
-	if (device_program < 0)
-		return 0;
 	/* BPF_PROG_ATTACH wants a readable fd; clone3 takes either. */
-	close(*directory);
-	*directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	error = *directory < 0 ? -errno : attach_devices(*directory, device_program);
-	if (error < 0)
-		failure(failed, "cgroup", -error, "attach the device program to %s", path);
-	return error;
+	*directory = open(path, (device_program < 0 ? O_PATH : O_RDONLY) | O_DIRECTORY | O_CLOEXEC);
+	if (*directory < 0)
+		return failure(failed, "cgroup", errno, "open %s", path);
+	if (device_program >= 0 && !attach_devices(*directory, device_program))
+		return failure(failed, "cgroup", errno, "attach the device program to %s", path);
+	return true;
 }
 
-int cgroup_prepare(const struct cgroup_plan *plan, int device_program, uint64_t *made, int *directory, struct child_report *failed)
+bool cgroup_prepare(const struct cgroup_plan *plan, int device_program, uint64_t *made, int *directory, struct child_report *failed)
 {
-	int error;
-
 	*made = 0;
 	*directory = -1;
-	error = make_directories(plan, made, failed);
-	if (error == 0)
-		error = write_settings(plan, failed);
-	if (error == 0 && plan->version == 2)
-		error = open_group(plan, device_program, directory, failed);
-	if (error < 0) {
-		if (*directory >= 0)
-			close(*directory);
-		cgroup_discard(plan, *made);
-	}
-	return error;
+	if (make_directories(plan, made, failed) && write_settings(plan, failed) &&
+	    (plan->version != 2 || open_group(plan, device_program, directory, failed)))
+		return true;
+	close_calmly(*directory);
+	cgroup_discard(plan, *made);
+	return false;
 }
 
 /* Children first. What can't be removed has processes or children that are not ours. */

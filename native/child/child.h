@@ -59,10 +59,10 @@ ssize_t child_receive(int status, int flags, struct child_report *report, int *t
 bool failure(struct child_report *report, const char *stage, int error, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* On error they return -errno, fill `failed`, and leave nothing behind. device_program is an fd or -1. */
-int child_create(const struct pod_namespaces *ns, const struct launch_plan *plan, int device_program, struct child *made,
+/* On error they give false, fill `failed`, and leave nothing behind. device_program is an fd or -1. */
+bool child_create(const struct pod_namespaces *ns, const struct launch_plan *plan, int device_program, struct child *made,
 		 struct child_report *failed);
-int child_exec(const struct pod_namespaces *ns, pid_t init, int init_pidfd, const struct exec_plan *plan,
+bool child_exec(const struct pod_namespaces *ns, pid_t init, int init_pidfd, const struct exec_plan *plan,
 	       const struct child_stdio *stdio, struct child *made, struct child_report *failed);
 
 /* After a CHILD_FAILED (and once the process is reaped): removes the cgroup directories that this very child_create made. */

@@ -171,7 +171,7 @@ static uint64_t clone_flags(const struct launch_plan *plan, int intermediate)
 	return plan->cgroup.version == 1 ? flags & ~(uint64_t)CLONE_NEWCGROUP : flags;
 }
 
-static int launch(struct job *job, struct ends *ends, int group, struct child *made, struct child_report *failed)
+static bool launch(struct job *job, struct ends *ends, int group, struct child *made, struct child_report *failed)
 {
 	int intermediate = needs_intermediate(&job->launch->namespaces), pidfd = -1;
 	struct clone_args args = {
@@ -184,10 +184,8 @@ static int launch(struct job *job, struct ends *ends, int group, struct child *m
 
 	if (pid == 0)
 		run_child(job, intermediate);
-	if (pid < 0) {
-		failure(failed, "clone", errno, "namespaces and cgroup (flags %#llx)", (unsigned long long)args.flags);
-		return -failed->error;
-	}
+	if (pid < 0)
+		return failure(failed, "clone", errno, "namespaces and cgroup (flags %#llx)", (unsigned long long)args.flags);
 	made->pid = pid;
 	made->pidfd = pidfd;
 	made->intermediate = intermediate;
@@ -196,35 +194,35 @@ static int launch(struct job *job, struct ends *ends, int group, struct child *m
 	made->out = ends->out[0];
 	made->err = ends->err[0];
 	ends->status[0] = ends->in[1] = ends->out[0] = ends->err[0] = -1;
-	return 0;
+	return true;
 }
 
-int child_create(const struct pod_namespaces *ns, const struct launch_plan *plan, int device_program, struct child *made,
-		 struct child_report *failed)
+bool child_create(const struct pod_namespaces *ns, const struct launch_plan *plan, int device_program, struct child *made,
+		  struct child_report *failed)
 {
 	struct ends ends = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
 	struct job job = {.launch = plan, .process = &plan->process, .cgroup = &plan->cgroup, .ns = *ns, .terminal = -1};
-	int error, group = -1;
+	int group = -1;
+	bool done;
 
 	*made = NO_CHILD;
-	error = open_ends(plan, &ends) < 0 ? -errno : 0;
-	if (error < 0)
-		failure(failed, "stdio", -error, "pipes of container %s", plan->container);
+	job.container = plan->container;
+	job.userns = plan->namespaces.user == CHOICE_POD;
+	if (open_ends(plan, &ends) < 0)
+		done = failure(failed, "stdio", errno, "pipes of container %s", plan->container);
 	else
-		error = cgroup_prepare(&plan->cgroup, device_program, &made->made_cgroups, &group, failed);
-	if (error == 0) {
-		job.container = plan->container;
-		job.userns = plan->namespaces.user == CHOICE_POD;
+		done = cgroup_prepare(&plan->cgroup, device_program, &made->made_cgroups, &group, failed);
+	if (done) {
 		job.status = ends.status[1];
 		job.in = ends.in[0];
 		job.out = ends.out[1];
 		job.err = ends.err[1];
-		error = launch(&job, &ends, group, made, failed);
-		if (error < 0)
+		done = launch(&job, &ends, group, made, failed);
+		if (!done)
 			cgroup_discard(&plan->cgroup, made->made_cgroups);
 	}
 	if (group >= 0)
 		close(group);
 	shut_all(&ends);
-	return error;
+	return done;
 }

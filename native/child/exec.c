@@ -3,6 +3,7 @@
 
 #include "child/job.h"
 #include "child/sys.h"
+#include "common/io.h"
 
 /* The container can see this process, and one with CAP_SYS_PTRACE can take it over. By now it has nothing that its container
  * has not: no descriptor of the host, no other user or capability. */
@@ -81,23 +82,19 @@ static pid_t clone_into(struct clone_args *args, const struct job *job)
 	args->flags |= CLONE_INTO_CGROUP;
 	group = cgroup_open_for_exec(job->cgroup);
 	for (int tries = 0; group >= 0; tries++) {
-		int error;
-
 		args->cgroup = (uint64_t)group;
 		pid = sys_clone3(args);
 		if (pid == 0)
 			return 0;
-		error = errno;
-		close(group);
-		errno = error;
-		if (pid > 0 || tries > 0 || (error != EBUSY && error != EOPNOTSUPP))
+		close_calmly(group);
+		if (pid > 0 || tries > 0 || (errno != EBUSY && errno != EOPNOTSUPP))
 			return pid;
 		group = cgroup_open_of(job->init, take_text(&items));
 	}
 	return -1;
 }
 
-int child_exec(const struct pod_namespaces *ns, pid_t init, int init_pidfd, const struct exec_plan *plan,
+bool child_exec(const struct pod_namespaces *ns, pid_t init, int init_pidfd, const struct exec_plan *plan,
 	       const struct child_stdio *stdio, struct child *made, struct child_report *failed)
 {
 	struct job job = {.process = &plan->process, .cgroup = &plan->cgroup, .ns = *ns, .terminal = -1};
@@ -106,10 +103,8 @@ int child_exec(const struct pod_namespaces *ns, pid_t init, int init_pidfd, cons
 
 	*made = NO_CHILD;
 	made->intermediate = 1;
-	if (status_pair(status) < 0) {
-		failure(failed, "stdio", errno, "socket for an exec in %s", plan->container);
-		return -failed->error;
-	}
+	if (status_pair(status) < 0)
+		return failure(failed, "stdio", errno, "socket for an exec in %s", plan->container);
 	job.container = plan->container;
 	job.init = init;
 	job.init_pidfd = init_pidfd;
@@ -125,11 +120,11 @@ int child_exec(const struct pod_namespaces *ns, pid_t init, int init_pidfd, cons
 		failure(failed, "clone", errno, "into the cgroup of container %s", plan->container);
 		close(status[0]);
 		close(status[1]);
-		return -failed->error;
+		return false;
 	}
 	close(status[1]);
 	fcntl(status[0], F_SETFL, O_NONBLOCK);
 	made->pidfd = pidfd;
 	made->status = status[0];
-	return 0;
+	return true;
 }

@@ -43,7 +43,7 @@ int root_make(int root, const char *path, enum want want, mode_t mode);
 int root_parent(int root, const char *path, const char **name);
 
 /* cgroup.c */
-int cgroup_prepare(const struct cgroup_plan *plan, int device_program, uint64_t *made, int *directory, struct child_report *failed);
+bool cgroup_prepare(const struct cgroup_plan *plan, int device_program, uint64_t *made, int *directory, struct child_report *failed);
 void cgroup_discard(const struct cgroup_plan *plan, uint64_t made);
 int cgroup_open_for_exec(const struct cgroup_plan *plan);
 int cgroup_open_of(pid_t pid, const char *near);

@@ -8,6 +8,7 @@
 
 #include "child/job.h"
 #include "child/sys.h"
+#include "common/io.h"
 
 static int empty = -1; /* one read-only tmpfs for all masked directories: superblocks add up */
 
@@ -130,15 +131,13 @@ static void do_bind(struct job *job, const struct op *op, int tree)
 
 int bind_over(int parent, const char *name, int tree)
 {
-	int target, attached, error;
+	int target, attached;
 
 	if (mknodat(parent, name, S_IFREG | 0600, 0) < 0 && errno != EEXIST)
 		return -1;
 	target = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	attached = target < 0 ? -1 : sys_attach(tree, target);
-	error = errno;
-	close(target);
-	errno = error;
+	close_calmly(target);
 	return attached;
 }
 

@@ -6,6 +6,7 @@
 
 #include "child/job.h"
 #include "child/sys.h"
+#include "common/io.h"
 
 enum { LINKS_MOST = 40, STEPS_MOST = 4096, WORK_BYTES = 2 * 4096 };
 
@@ -94,15 +95,8 @@ static int make_one(int root, char *path, enum want want, mode_t mode, int *link
 			failed = errno != EINVAL; /* EINVAL: no link, so it has appeared meanwhile */
 		}
 	}
-	if (failed) {
-		int error = errno;
-
-		close(directory);
-		errno = error;
-		return -1;
-	}
-	close(directory);
-	return 0;
+	close_calmly(directory);
+	return failed ? -1 : 0;
 }
 
 int root_make(int root, const char *path, enum want want, mode_t mode)

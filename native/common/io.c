@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -67,15 +68,26 @@ ssize_t read_file(const char *path, char *to, size_t size)
 	return n;
 }
 
+int open_regular(int path, int flags)
+{
+	char self[40];
+	struct stat st;
+	int fd = -1, error = fstat(path, &st) < 0 ? errno : S_ISREG(st.st_mode) ? 0 : S_ISLNK(st.st_mode) ? ELOOP : EINVAL;
+	snprintf(self, sizeof self, "/proc/self/fd/%d", path);
+	if (error == 0 && (fd = open(self, flags | O_CLOEXEC)) < 0)
+		error = errno;
+	close(path);
+	errno = error;
+	return fd;
+}
+
 bool write_file(const char *path, const char *value, size_t length)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	ssize_t n = write(fd, value, length);
-	int error = errno;
-	close(fd);
-	errno = error;
+	close_calmly(fd);
 	return n == (ssize_t)length;
 }
 
@@ -95,6 +107,14 @@ uint64_t start_time(pid_t pid)
 int exit_code_of(int status)
 {
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+void close_calmly(int fd)
+{
+	int error = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = error;
 }
 
 void close_from(unsigned first)

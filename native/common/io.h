@@ -14,12 +14,17 @@ bool write_all(int fd, const void *data, size_t length);
 ssize_t read_all(int fd, void *data, size_t size);
 /* A small file, NUL-terminated; -1 on error. */
 ssize_t read_file(const char *path, char *to, size_t size);
+/* Opens the regular file that an O_PATH fd stands for, and takes that: to open a device is to use it (a watchdog would start, a
+ * tape rewind), a FIFO would hold us for ever. -1: it is something else (EINVAL; a link: ELOOP), or can't be opened. */
+int open_regular(int path, int flags);
 /* In one write, as kernel files want it. */
 bool write_file(const char *path, const char *value, size_t length);
 /* Field 22 of /proc/PID/stat, which tells a process from a later one with its pid; 0 when there is none. */
 uint64_t start_time(pid_t pid);
 /* What a shell would say: 128 and the signal. `status` is as wait gives it. */
 int exit_code_of(int status);
+/* Closes it if it is one; errno stays as it was, for whoever is about to give up. */
+void close_calmly(int fd);
 /* All fds from `first` on. */
 void close_from(unsigned first);
 /* Says so on stderr and goes on: what a long-lived loop does with a fault. errno is appended when it is not 0. */

@@ -1,9 +1,7 @@
 /* Reads files of an image: /etc/passwd and the like. Everything below the layers is a stranger's, so nothing is resolved
  * but inside their overlay, nothing but a regular file is opened for reading, and no more than asked is read. */
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include "child/job.h"
 #include "child/sys.h"
 #include "common/io.h"
@@ -30,30 +28,20 @@ static int open_root(const struct list *layers)
 	return root;
 }
 
-/* Looked at before it is opened: to open a device is to use it (a watchdog would start, a tape rewind), and a FIFO would hold
- * us for ever. -1: nothing there that could be read. */
-static int open_regular(int root, const char *path)
+/* -1: nothing there that could be read. */
+static int open_file(int root, const char *path)
 {
-	int at = sys_openat2(root, path, O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV), fd;
-	char self[32];
-	struct stat st;
-	if (at < 0 && errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != EXDEV)
+	int fd = sys_openat2(root, path, O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+	if (fd >= 0)
+		fd = open_regular(fd, O_RDONLY);
+	if (fd < 0 && errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != EXDEV && errno != EINVAL)
 		fail("open", errno, "%s", path);
-	if (at < 0 || fstat(at, &st) < 0 || !S_ISREG(st.st_mode)) {
-		close(at);
-		return -1;
-	}
-	snprintf(self, sizeof self, "/proc/self/fd/%d", at);
-	fd = open(self, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		fail("open", errno, "%s", path);
-	close(at);
 	return fd;
 }
 
 static void put_file(struct message *m, int root, const char *path, uint32_t limit)
 {
-	int fd = open_regular(root, path);
+	int fd = open_file(root, path);
 	if (fd < 0) {
 		put_u32(m, 0);
 		put_u32(m, 0);

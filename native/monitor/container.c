@@ -171,13 +171,13 @@ void container_create(struct conn *c, struct frame *f)
 	}
 	int device_program = wire_take_fd(&c->wire, f, 0);
 	buffer_add(&ct->plan, message.at, message.left);
-	int made = child_create(&pod.ns, &plan, device_program, &ct->process.child, &failed);
+	bool made = child_create(&pod.ns, &plan, device_program, &ct->process.child, &failed);
 	if (device_program >= 0)
 		close(device_program);
-	if (made < 0) {
+	if (!made) {
 		close_all(ct);
 		container_forget(ct);
-		conn_fail(c, f->request, failed.error ? failed.error : -made, failed.stage, failed.text);
+		conn_fail(c, f->request, failed.error, failed.stage, failed.text);
 		return;
 	}
 	ct->phase = CREATING;

@@ -180,11 +180,12 @@ static struct exec *make(struct conn *c, struct frame *f, const struct child_std
 	}
 	const struct child *init = &ct->process.child;
 	struct exec *e = new_exec();
-	int made = e ? child_exec(&pod.ns, init->pid, init->pidfd, &plan, stdio, &e->process.child, &failed) : -ENOMEM;
-	if (made == 0 && !process_watch(&e->process))
-		made = -errno;
-	if (made < 0) {
-		conn_fail(c, f->request, failed.error ? failed.error : -made, failed.kind ? failed.stage : "exec", failed.text);
+	bool made = e ? child_exec(&pod.ns, init->pid, init->pidfd, &plan, stdio, &e->process.child, &failed)
+		      : failure(&failed, "exec", ENOMEM, "no memory");
+	if (made && !process_watch(&e->process))
+		made = failure(&failed, "exec", errno, "event loop");
+	if (!made) {
+		conn_fail(c, f->request, failed.error, failed.stage, failed.text);
 		if (e) {
 			kill_exec(e);
 			discard(e);

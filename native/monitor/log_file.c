@@ -7,13 +7,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "common/io.h"
 #include "monitor/monitor.h"
 
-/* Looked at before it is opened: a device or a FIFO with a reader would take what is written. */
-static int open_regular(int dir, const char *name)
+/* Made, or what is there. */
+static int open_file(int dir, const char *name)
 {
-	char self[40];
-	struct stat st;
 	for (int tries = 0; tries < 16; tries++) {
 		int at = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 		if (at < 0 && errno == ENOENT) {
@@ -24,13 +23,7 @@ static int open_regular(int dir, const char *name)
 		}
 		if (at < 0)
 			return -1;
-		int fd = -1, error = fstat(at, &st) < 0 ? errno : S_ISREG(st.st_mode) ? 0 : S_ISLNK(st.st_mode) ? ELOOP : EINVAL;
-		snprintf(self, sizeof self, "/proc/self/fd/%d", at);
-		if (error == 0)
-			error = (fd = open(self, O_WRONLY | O_APPEND | O_CLOEXEC)) < 0 ? errno : 0;
-		close(at);
-		errno = error;
-		return fd;
+		return open_regular(at, O_WRONLY | O_APPEND);
 	}
 	return -1;
 }
@@ -43,9 +36,7 @@ static int enter(int dir, const char *name)
 		next = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (next < 0 && errno == ENOTDIR)
 		errno = ELOOP;
-	int error = errno;
-	close(dir);
-	errno = error;
+	close_calmly(dir);
 	return next;
 }
 
@@ -73,8 +64,7 @@ int log_open(const char *path)
 	}
 	if (dir < 0)
 		return -1;
-	int fd = open_regular(dir, name), error = errno;
-	close(dir);
-	errno = error;
+	int fd = open_file(dir, name);
+	close_calmly(dir);
 	return fd;
 }

@@ -59,7 +59,7 @@ bool pod_init_start(struct reader *spec, struct child_report *failed)
 		plan_take_cgroup(&plan, &groups);
 	if (plan.bad)
 		return failure(failed, "spec", EBADMSG, "cgroup is malformed");
-	if (cgroup_prepare(&groups, -1, &made_groups, &group, failed) < 0)
+	if (!cgroup_prepare(&groups, -1, &made_groups, &group, failed))
 		return false;
 	if (status_pair(ready) < 0)
 		return failure(failed, "init", errno, "socketpair");

@@ -116,7 +116,7 @@ static pid_t create_once(struct reader message, int program, int quiet)
 	terminal = -1;
 	if (!plan_decode_launch(&copy, &plan))
 		exit(97);
-	if (child_create(&pod, &plan, program, &container, &failed) < 0) {
+	if (!child_create(&pod, &plan, program, &container, &failed)) {
 		print_failed("create-failed", &failed);
 		return -1;
 	}
@@ -207,7 +207,7 @@ static int exec_once(struct reader message, int quiet)
 	terminal = -1;
 	if (!plan_decode_exec(&message, &plan))
 		exit(97);
-	if (child_exec(&pod, init_pid, pidfd, &plan, &(struct child_stdio){-1, out[1], err[1]}, &made, &report) < 0) {
+	if (!child_exec(&pod, init_pid, pidfd, &plan, &(struct child_stdio){-1, out[1], err[1]}, &made, &report)) {
 		print_failed("exec-failed", &report);
 		close(pidfd);
 		return -1;
