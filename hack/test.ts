@@ -118,8 +118,8 @@ const parts: readonly Part[] = [
   },
   {
     name: "cni-crashes",
-    minutes: 12,
-    slow: { usualMinutes: 4 },
+    minutes: 25,
+    slow: { usualMinutes: 6 },
     env: { BERTH_CNI_CRASHES: "1000" },
     commands: [
       ["hack/isolated", ...vitest("cni-crashes", "--project", "integration", "test/cni/crash.test.ts")],
