@@ -99,6 +99,55 @@ for host in home bare; do
   done
 done`;
 
+interface Comparison {
+  readonly name: string;
+  /** The least percentage; undefined: only shown. */
+  readonly bar?: number;
+  readonly paths: readonly [ours: Path, reference: Path];
+}
+
+/** @param pod the address of the pod in the namespace pod0, whose port 80 is the host's 9000. */
+function comparisons(pod: string): readonly Comparison[] {
+  const [hand, gateway] = ["10.98.0.2", "10.66.0.1"];
+  const path = (from: string, to: string, address: string, port: number, listen = port): Path => ({
+    from,
+    to,
+    address,
+    port,
+    listen,
+  });
+  return [
+    {
+      name: "pod to pod, of a hand-made bridge's",
+      bar: 97,
+      paths: [path("pod1", "pod0", pod, 7000), path("home3", "home2", hand, 7000)],
+    },
+    {
+      name: "pod to host, of a hand-made bridge's",
+      bar: 97,
+      paths: [path("pod0", "", gateway, 7001), path("home2", "", "10.98.0.1", 7002)],
+    },
+    {
+      name: "host to pod, of a hand-made bridge's",
+      bar: 97,
+      paths: [path("", "pod0", pod, 7000), path("", "home2", hand, 7000)],
+    },
+    {
+      name: "pod to pod, of a host's without rules",
+      paths: [path("pod1", "pod0", pod, 7000), path("bare3", "bare2", hand, 7000)],
+    },
+    {
+      name: "pod to host, of a host's without rules",
+      paths: [path("pod0", "", gateway, 7001), path("bare2", "bare", "10.98.0.1", 7001)],
+    },
+    {
+      name: "host port, of direct",
+      bar: 95,
+      paths: [path("", "pod0", gateway, 9000, 80), path("", "pod0", pod, 81)],
+    },
+  ];
+}
+
 /** Needs the namespaces pod0 and pod1. */
 export async function measureThroughput(world: World, slices: number, report: Report): Promise<void> {
   await world.run("sh", "-ec", byHand);
@@ -110,61 +159,10 @@ export async function measureThroughput(world: World, slices: number, report: Re
   };
   const pod = await add("pod0", { runtimeConfig: { portMappings } });
   await add("pod1", {});
-  const comparisons: readonly (readonly [string, number | undefined, readonly [Path, Path]])[] = [
-    [
-      "pod to pod, of a hand-made bridge's",
-      97,
-      [
-        { from: "pod1", to: "pod0", address: pod, port: 7000, listen: 7000 },
-        { from: "home3", to: "home2", address: "10.98.0.2", port: 7000, listen: 7000 },
-      ],
-    ],
-    [
-      "pod to host, of a hand-made bridge's",
-      97,
-      [
-        { from: "pod0", to: "", address: "10.66.0.1", port: 7001, listen: 7001 },
-        { from: "home2", to: "", address: "10.98.0.1", port: 7002, listen: 7002 },
-      ],
-    ],
-    [
-      "host to pod, of a hand-made bridge's",
-      97,
-      [
-        { from: "", to: "pod0", address: pod, port: 7000, listen: 7000 },
-        { from: "", to: "home2", address: "10.98.0.2", port: 7000, listen: 7000 },
-      ],
-    ],
-    [
-      "pod to pod, of a host's without rules",
-      undefined,
-      [
-        { from: "pod1", to: "pod0", address: pod, port: 7000, listen: 7000 },
-        { from: "bare3", to: "bare2", address: "10.98.0.2", port: 7000, listen: 7000 },
-      ],
-    ],
-    [
-      "pod to host, of a host's without rules",
-      undefined,
-      [
-        { from: "pod0", to: "", address: "10.66.0.1", port: 7001, listen: 7001 },
-        { from: "bare2", to: "bare", address: "10.98.0.1", port: 7001, listen: 7001 },
-      ],
-    ],
-    [
-      "host port, of direct",
-      95,
-      [
-        { from: "", to: "pod0", address: "10.66.0.1", port: 9000, listen: 80 },
-        { from: "", to: "pod0", address: pod, port: 81, listen: 81 },
-      ],
-    ],
-  ];
-  for (const [name, bar, paths] of comparisons) report(name, await compare(world, slices, name, paths), bar);
+  for (const { name, bar, paths } of comparisons(pod)) {
+    report(name, await compare(world, slices, name, paths), bar);
+  }
   for (const netns of ["pod0", "pod1"]) await world.must({ command: "DEL", id: netns, netns, config });
-  await world.run(
-    "sh",
-    "-c",
-    "ip link del brhand; for i in bare home2 home3 bare2 bare3; do ip netns del $i; done",
-  );
+  const gone = "ip link del brhand; for i in bare home2 home3 bare2 bare3; do ip netns del $i; done";
+  await world.run("sh", "-c", gone);
 }

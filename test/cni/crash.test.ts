@@ -10,6 +10,7 @@ import { World } from "./world.ts";
 // BERTH_CNI_CRASHES=1000 for the long run.
 const rounds = Number(process.env.BERTH_CNI_CRASHES ?? "120");
 const parallel = 16;
+const patienceMs = 120_000 + rounds * 1500;
 
 let world: World;
 
@@ -107,7 +108,7 @@ describe.skipIf(!hasNat)("kill -9 of server and launcher at any moment", () => {
       await world.must({ command: "GC", config: { ...config(0), "cni.dev/valid-attachments": [] } });
       expect(await world.leftovers()).toEqual([]);
     },
-    120_000 + rounds * 1500,
+    patienceMs,
   );
 });
 
