@@ -68,6 +68,41 @@ describe("a kill of the server", () => {
   });
 });
 
+describe("what a failed pull has left", () => {
+  it("is not swept away under another pull that waits for its configuration", async () => {
+    await using known = await ImageFixture.open();
+    const image = await known.pull(`${registryAddress}/${nginx}`);
+    const [kept = "", denied = ""] = (await known.images.inspect(image.id)).layers.map((layer) => layer.blob);
+    await using failing = await FaultyRegistry.start(registryAddress);
+    await using slow = await FaultyRegistry.start(registryAddress);
+    await using fixture = await ImageFixture.open({ idleMs: 100, stallTimeoutSeconds: 0.5 });
+    const times = new Map<string, number>();
+    const nth = (what: string): number => {
+      times.set(what, (times.get(what) ?? 0) + 1);
+      return times.get(what) ?? 0;
+    };
+    // One layer comes late, the other is refused later, and the second pull's configuration comes last.
+    failing.choose = (path) => {
+      if (path.includes(kept)) return nth(kept) === 1 ? "stall" : "none";
+      if (path.includes(denied)) return nth(denied) <= 2 ? "stall" : "denied";
+      return "none";
+    };
+    slow.choose = (path) => (path.includes(image.id) && nth(image.id) <= 3 ? "stall" : "none");
+    const failed = fixture.pull(`${failing.address}/${nginx}`);
+    failed.catch(() => {});
+    await eventually(() => expect(failing.seen("/blobs/")).toHaveLength(3));
+    const waiting = fixture.pull(`${slow.address}/${nginx}`);
+    waiting.catch(() => {});
+    await expect(failed).rejects.toMatchObject({ code: "pull-failed" });
+    await waiting;
+    // It was swept, and fetched again by who needs it.
+    expect(slow.seen(kept)).toHaveLength(1);
+    expect(fixture.layers()).toEqual(known.layers());
+    await fixture.reopen();
+    expect(fixture.images.list()).toHaveLength(1);
+  });
+});
+
 describe("a power cut", () => {
   it("before the files of a layer were surely written has it unpacked again from its blob", async () => {
     await using fixture = await ImageFixture.open();

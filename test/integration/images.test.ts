@@ -1,7 +1,10 @@
+import { createHash } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LayerBuilder } from "../../hack/images-layer.ts";
+import { Pusher } from "../../hack/images-push.ts";
 import { Berthd } from "../lib/berthd.ts";
 import { eventually } from "../lib/eventually.ts";
 import { registryAddress, testImage } from "../lib/registry.ts";
@@ -131,6 +134,58 @@ describe("a pull that can't be", () => {
     });
     await eventually(() => expect(readdirSync(join(server.dir, "lib/layers/tmp"))).toEqual([]));
     await pull(nginx);
+  });
+
+  it("is of an image whose configuration lies about a layer that is here", async () => {
+    const layer = new LayerBuilder().file("true", "true").build();
+    const decoy = new LayerBuilder().file("other-platform", "").build();
+    const pusher = new Pusher(registryAddress);
+    const recipe = { tags: ["1"], config: {}, single: true };
+    await pusher.push({ ...recipe, repository: "lies/not", layers: [layer] }, decoy);
+    const wrong = { ...layer, diffId: decoy.diffId };
+    await pusher.push({ ...recipe, repository: "lies/so", layers: [wrong] }, decoy);
+    const before = layers();
+    await pull(testImage("lies/not:1"));
+    await expect(pull(testImage("lies/so:1"))).rejects.toMatchObject({
+      code: 2,
+      details: expect.stringMatching(/uncompressed; the image's configuration says/),
+    });
+    await remove(testImage("lies/not:1"));
+    await expect(pull(testImage("lies/so:1"))).rejects.toMatchObject({ code: 2 });
+    await eventually(() => expect(layers()).toEqual(before));
+  });
+
+  it("is of an artifact that is no image", async () => {
+    const empty = Buffer.from("{}");
+    const digest = `sha256:${createHash("sha256").update(empty).digest("hex")}`;
+    const api = `http://${registryAddress}/v2/artifact/of/something`;
+    const session = await fetch(`${api}/blobs/uploads/`, { method: "POST" });
+    const upload = new URL(session.headers.get("location") ?? "", api);
+    upload.searchParams.set("digest", digest);
+    await fetch(upload, {
+      method: "PUT",
+      body: "{}",
+      headers: { "content-type": "application/octet-stream" },
+    });
+    const part = (mediaType: string) => ({ mediaType, digest, size: empty.length });
+    const type = "application/vnd.oci.image.manifest.v1+json";
+    const manifest = {
+      schemaVersion: 2,
+      mediaType: type,
+      artifactType: "application/vnd.example.chart",
+      config: part("application/vnd.oci.empty.v1+json"),
+      layers: [part("application/vnd.example.chart.content")],
+    };
+    const put = await fetch(`${api}/manifests/1`, {
+      method: "PUT",
+      body: JSON.stringify(manifest),
+      headers: { "content-type": type },
+    });
+    expect(put.status).toBe(201);
+    await expect(pull(testImage("artifact/of/something:1"))).rejects.toMatchObject({
+      code: 2,
+      details: expect.stringMatching(/artifact/),
+    });
   });
 
   it("names a hosts.toml that can't be read", async () => {

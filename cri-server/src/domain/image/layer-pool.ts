@@ -79,23 +79,19 @@ export class LayerPool {
   /** Makes sure that a layer is there, and holds it: `drop` has to follow. */
   async ensure(request: LayerRequest, signal: AbortSignal): Promise<StoredLayer> {
     const { descriptor } = request;
-    const known = this.#byBlob.get(descriptor.digest);
-    if (known !== undefined) {
+    for (;;) {
+      const found = this.#byBlob.get(descriptor.digest) ?? (await this.#fly(request, signal)).diffId;
       const wanted = await request.diffId;
-      // Looked up again after the wait, and held in the same turn.
+      if (found !== wanted) {
+        throw wrongDiffId(descriptor, found, wanted);
+      }
+      // Nobody held it during the wait, so it may have been collected. Now it is held in the same turn.
       const layer = this.#layers.get(wanted);
       if (layer !== undefined) {
         this.#hold(wanted);
         return layer;
       }
     }
-    const layer = await this.#fly(request, signal);
-    const wanted = await request.diffId;
-    if (layer.diffId !== wanted) {
-      throw wrongDiffId(descriptor, layer.diffId, wanted);
-    }
-    this.#hold(wanted);
-    return layer;
   }
 
   /** Fetches a layer, together with whoever wants it too. */
