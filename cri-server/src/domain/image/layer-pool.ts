@@ -139,8 +139,8 @@ export class LayerPool {
       this.#intakes.add({ descriptor: request.descriptor, intake });
       const progress = this.#sayProgress(request.descriptor, intake);
       try {
-        const result = await receive(request, intake, signal);
-        steps.mark("receive");
+        const result = await receive(request, intake, signal, steps);
+        steps.mark("unpack");
         const present = this.#layers.get(result.diffId);
         if (present !== undefined) {
           await intake.abandon(false);
@@ -198,6 +198,7 @@ export class LayerPool {
         { descriptor, diffId: Promise.resolve(layer.diffId), repository },
         intake,
         signal,
+        new Steps(),
       );
       await intake.commit(result, inUse);
     } catch (error) {
@@ -233,12 +234,13 @@ async function receive(
   request: LayerRequest,
   intake: LayerIntake,
   signal: AbortSignal,
+  steps: Steps,
 ): Promise<UnpackResult> {
   const { descriptor, repository } = request;
   // A hostile or broken archive ends the download as soon as it is seen; a failed download ends the unpacking by abandon().
   const stop = new AbortController();
   const both = AbortSignal.any([signal, stop.signal]);
-  const downloaded = repository.download(descriptor, intake, both);
+  const downloaded = repository.download(descriptor, intake, both).then(() => steps.mark("download"));
   const unpacked = intake.unpacked.catch((cause: unknown) => {
     const isWrong = cause instanceof BerthError && cause.code === "pull-failed";
     const error = isWrong

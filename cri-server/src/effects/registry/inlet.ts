@@ -13,9 +13,12 @@ export interface BodyRange {
 const bufferBytes = 512 * 1024;
 /** When a buffer has this much, the other side is held back. What comes at once is smaller than the rest. */
 const fullBytes = bufferBytes - 192 * 1024;
-const maxSpare = 16;
-/** Buffers go from one download to the next: allocating them anew has the garbage collector stop the server. */
+/**
+ * Buffers go from one download to the next: allocating them anew has the garbage collector stop the server. When nothing is
+ * downloaded none are kept.
+ */
 const spare: Buffer[] = [];
+let open = 0;
 
 /**
  * The receiving half of a download: collects what comes while the last of it is being written, and holds the other side
@@ -38,6 +41,7 @@ export class Inlet {
   failure: Error | undefined;
 
   constructor(answer: IncomingMessage, range: BodyRange, stallMs: number) {
+    open += 1;
     this.#answer = answer;
     this.#skip = range.skip;
     this.#room = range.end - range.position;
@@ -125,8 +129,10 @@ export class Inlet {
     this.#ended = true;
     clearTimeout(this.#timer);
     this.#answer.destroy();
-    if (spare.length < maxSpare) {
-      spare.push(this.#filling, this.#writing);
+    open -= 1;
+    spare.push(this.#filling, this.#writing);
+    if (open === 0) {
+      spare.length = 0;
     }
   }
 }
