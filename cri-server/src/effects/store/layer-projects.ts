@@ -19,6 +19,7 @@ export class LayerProjects {
   readonly #quota: KernelProjectQuota;
   readonly #byDirectory = new Map<string, number>();
   readonly #taken = new Set<number>();
+  /** None below is free: low ids are taken again, as the table of an xfs grows with the highest and never shrinks. */
   #next: number = projectRange.first;
 
   private constructor(quota: KernelProjectQuota) {
@@ -48,7 +49,6 @@ export class LayerProjects {
   #remember(directory: string, id: number): void {
     this.#byDirectory.set(directory, id);
     this.#taken.add(id);
-    this.#next = Math.max(this.#next, id + 1);
   }
 
   /** A limit without a file below it: its layer was removed, and then the server died. */
@@ -85,15 +85,16 @@ export class LayerProjects {
       this.#byDirectory.set(directory, id);
     } catch (error) {
       this.#taken.delete(id);
+      this.#next = Math.min(this.#next, id);
       throw error;
     }
   }
 
   /** Taken when resolved. */
   async #freeId(): Promise<number> {
-    for (let tries = 0; tries < 10_000; tries++) {
+    while (this.#next <= projectRange.last) {
       const id = this.#next;
-      this.#next = id >= projectRange.last ? projectRange.first : id + 1;
+      this.#next += 1;
       if (this.#taken.has(id)) {
         continue;
       }
@@ -102,6 +103,7 @@ export class LayerProjects {
       if (inodes === 0n && limitBytes === 0n) {
         return id;
       }
+      // Another's, or of files that the file system is still removing.
       this.#taken.delete(id);
     }
     throw new BerthError("resource-exhausted", "no project id is free for a writable layer");
@@ -118,6 +120,7 @@ export class LayerProjects {
     }
     this.#byDirectory.delete(directory);
     this.#taken.delete(id);
+    this.#next = Math.min(this.#next, id);
   }
 
   /** What a layer takes, at the cost of one system call; undefined when nobody counts it. */
