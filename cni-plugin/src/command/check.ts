@@ -69,9 +69,9 @@ async function checkAddresses(
   request: Request,
   result: Result,
 ): Promise<void> {
-  const [dump] = await channel.request([dumpAddresses(link.index)]);
+  const dump = await channel.dump(`list addresses of ${link.name}`, dumpAddresses(link.index));
   const present = new Set(
-    (dump?.parts ?? [])
+    (dump ?? [])
       .map(decodeAddress)
       .filter((entry) => entry.index === link.index)
       .map((entry) => formatPrefix(entry.prefix)),
@@ -88,8 +88,7 @@ async function checkRoutes(channel: PodChannel, result: Result): Promise<void> {
       .map((route) => ({ route, dst: parsePrefix(route.dst, "prevResult.routes") }))
       .filter(({ dst }) => dst.address.family === family);
     if (wanted.length === 0 || !result.ips.some((ip) => ip.family === family)) continue;
-    const [dump] = await channel.request([dumpRoutes(family)]);
-    const present = (dump?.parts ?? []).map(decodeRoute);
+    const present = ((await channel.dump("list routes", dumpRoutes(family))) ?? []).map(decodeRoute);
     for (const { route, dst } of wanted) {
       const hex = dst.length === 0 ? "" : addressBytes(networkOf(dst)).toString("hex");
       const gateway =

@@ -140,8 +140,8 @@ function isLinkLocal({ address }: Prefix): boolean {
 /** Steps that give the bridge its addresses; throws when it has another one in the same network. */
 async function addressSteps(host: Host, device: Link, spec: BridgeSpec): Promise<readonly Step[]> {
   if (spec.gateways.length === 0) return [];
-  const [dump] = await host.route.request([dumpAddresses(device.index)]);
-  const present = (dump?.parts ?? [])
+  const dump = await host.route.dump(`list addresses of ${device.name}`, dumpAddresses(device.index));
+  const present = (dump ?? [])
     .map(decodeAddress)
     .filter((entry) => entry.index === device.index)
     .map((entry) => entry.prefix);

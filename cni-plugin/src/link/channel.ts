@@ -1,7 +1,7 @@
 import { closeSync, openSync, readdirSync } from "node:fs";
 import { getSystemErrorName } from "node:util";
 import { RawNetlinkSocket } from "netlink/dist/raw.js";
-import { isNetlinkSocket, sendAsync, tameNetlinkSocket } from "../kernel/libc.ts";
+import { errnos, isNetlinkSocket, sendAsync, tameNetlinkSocket } from "../kernel/libc.ts";
 import { CniError, codes } from "../spec/errors.ts";
 import type { Header, Message } from "./wire.ts";
 import {
@@ -35,6 +35,9 @@ const replyTimeoutMs = 15_000;
 const NLMSGERR_ATTR_MSG = 1;
 const NLM_F_ACK_TLVS = 0x200;
 const NLM_F_CAPPED = 0x100;
+const NLM_F_DUMP_INTR = 0x10;
+/** What changes all the time can't be listed; then the caller hears of it. */
+const dumpAttempts = 20;
 
 /** EPERM and so on, as the kernel's own name. */
 export function errnoName(errno: number): string {
@@ -93,6 +96,7 @@ export class Channel {
   #seq = 1;
   #closed = false;
   #sending = 0;
+  #dumps: Promise<unknown> = Promise.resolve();
 
   /** Synchronous, so that it can be called while the thread is in another namespace. */
   constructor(protocol: number, lane: Lane) {
@@ -117,6 +121,36 @@ export class Channel {
     const { first, replies } = this.#expect(marked.length);
     const patience = this.#send(encodeMessages(marked, first), first, marked.length);
     return Promise.all(replies).finally(() => patience.abort());
+  }
+
+  /**
+   * Everything that the kernel lists, complete: one list at a time, as it refuses a socket a second one meanwhile, and
+   * again when something changed under its hands. undefined for an errno of `absent`: there is nothing of the kind.
+   */
+  dump(
+    action: string,
+    message: Message,
+    absent: readonly number[] = [],
+  ): Promise<readonly Header[] | undefined> {
+    const result = this.#dumps.then(() => this.#dump(action, message, absent));
+    this.#dumps = result.catch(() => undefined);
+    return result;
+  }
+
+  async #dump(
+    action: string,
+    message: Message,
+    absent: readonly number[],
+  ): Promise<readonly Header[] | undefined> {
+    const marked = { ...message, flags: message.flags | flags.dump };
+    for (let attempt = 1; ; attempt++) {
+      const [reply] = await this.request([marked]);
+      if (reply === undefined) throw new Error("unreachable: one request has one reply");
+      if (reply.errno === 0) return reply.parts;
+      if (absent.includes(reply.errno)) return undefined;
+      const passing = reply.errno === errnos.EINTR || reply.errno === errnos.EBUSY;
+      if (!passing || attempt === dumpAttempts) throw refusal(action, reply);
+    }
   }
 
   /**
@@ -203,7 +237,9 @@ export class Channel {
       if (message.type === messageType.error) this.#settle(message.seq, parseError(message, pending.parts));
       else if (message.type === messageType.done) {
         const status = message.body.length >= 4 ? -message.body.readInt32LE() : 0;
-        this.#settle(message.seq, { errno: status, note: "", parts: pending.parts });
+        const torn = [message, ...pending.parts].some((part) => (part.flags & NLM_F_DUMP_INTR) !== 0);
+        const errno = status === 0 && torn ? errnos.EINTR : status;
+        this.#settle(message.seq, { errno, note: "", parts: pending.parts });
       } else pending.parts.push(message);
     }
   }

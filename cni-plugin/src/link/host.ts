@@ -7,7 +7,6 @@ import { Channel, Lane, protocols, refusal } from "./channel.ts";
 import type { Link } from "./rtnetlink.ts";
 import { decodeLink, doomedGroup, getLinkByName, rtm } from "./rtnetlink.ts";
 import type { Message } from "./wire.ts";
-import { flags } from "./wire.ts";
 
 /** An open network namespace. */
 export interface Netns {
@@ -100,8 +99,8 @@ export function linkOf(reply: Reply | undefined): Link | undefined {
 }
 
 export async function listLinks(channel: Channel): Promise<readonly Link[]> {
-  const [reply] = await channel.request([{ type: rtm.getLink, flags: flags.dump, body: Buffer.alloc(16) }]);
-  return (reply?.parts ?? []).filter((part) => part.type === rtm.newLink).map(decodeLink);
+  const parts = await channel.dump("list links", { type: rtm.getLink, flags: 0, body: Buffer.alloc(16) });
+  return (parts ?? []).filter((part) => part.type === rtm.newLink).map(decodeLink);
 }
 
 export interface Step {

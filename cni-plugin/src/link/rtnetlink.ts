@@ -181,11 +181,11 @@ export function deleteAddress(index: number, prefix: Prefix): Message {
   };
 }
 
-/** Dump of the addresses of one link; the filter needs strict checks. */
+/** For a dump of the addresses of one link; the filter needs strict checks. */
 export function dumpAddresses(index: number): Message {
   const body = Buffer.alloc(8);
   body.writeUInt32LE(index, 4);
-  return { type: rtm.getAddr, flags: flags.dump, body };
+  return { type: rtm.getAddr, flags: 0, body };
 }
 
 export interface LinkAddress {
@@ -240,11 +240,11 @@ export function newRoute(route: RouteSpec): Message {
   return { type: rtm.newRoute, flags: flags.create | flags.excl, body: routeBody(route) };
 }
 
-/** Dump of all routes of a family. */
+/** For a dump of all routes of a family. */
 export function dumpRoutes(family: 4 | 6): Message {
   const body = Buffer.alloc(12);
   body[0] = family === 4 ? AF_INET : AF_INET6;
-  return { type: rtm.getRoute, flags: flags.dump, body };
+  return { type: rtm.getRoute, flags: 0, body };
 }
 
 export interface KernelRoute {

@@ -80,10 +80,11 @@ async function vlansOf(host: Host, index: number): Promise<ReadonlySet<number> |
   const body = Buffer.alloc(8);
   body[0] = AF_BRIDGE;
   body.writeUInt32LE(index, 4);
-  const [reply] = await host.route.request([{ type: RTM_GETVLAN, flags: flags.dump, body }]);
-  if (reply === undefined || reply.errno !== 0) return undefined;
+  const message = { type: RTM_GETVLAN, flags: 0, body };
+  const parts = await host.route.dump("list VLANs", message, [errnos.EOPNOTSUPP, errnos.EINVAL]);
+  if (parts === undefined) return undefined;
   const found = new Set<number>();
-  for (const part of reply.parts.filter(({ type }) => type === RTM_NEWVLAN)) {
+  for (const part of parts.filter(({ type }) => type === RTM_NEWVLAN)) {
     for (const [, entry] of attributeList(part.body, 8)) {
       const attributes = decodeAttributes(entry);
       const first = attributes.get(1)?.readUInt16LE(2) ?? 0;

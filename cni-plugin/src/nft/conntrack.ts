@@ -2,9 +2,10 @@ import { errnos } from "../kernel/libc.ts";
 import { errnoName } from "../link/channel.ts";
 import type { Host } from "../link/host.ts";
 import type { Message } from "../link/wire.ts";
-import { attr, attributeList, be16, decodeAttributes, flags, nested, u8, u32 } from "../link/wire.ts";
+import { attr, attributeList, be16, decodeAttributes, nested, u8, u32 } from "../link/wire.ts";
 import type { Address, Family } from "../spec/address.ts";
 import { addressBytes } from "../spec/address.ts";
+import { absent } from "./messages.ts";
 
 const subsystem = 1 << 8;
 const conntrack = { get: 1, delete: 2 } as const;
@@ -56,10 +57,9 @@ function message(
 
 /** Kernels before 6.9 delete one flow at a time; since 5.8 they list by filter. */
 async function deleteOneByOne(host: Host, filter: FlowFilter): Promise<void> {
-  const [dump] = await host.filter.request([
-    message("get", flags.dump, filter.family, ...filterAttributes(filter)),
-  ]);
-  const deletions = (dump?.parts ?? []).flatMap((part) => {
+  const list = message("get", 0, filter.family, ...filterAttributes(filter));
+  const dump = await host.filter.dump("list connections", list, absent);
+  const deletions = (dump ?? []).flatMap((part) => {
     const attributes = decodeAttributes(part.body, 4);
     const original = attributes.get(cta.original);
     const id = attributes.get(cta.id);

@@ -4,6 +4,7 @@ import type { Host } from "../link/host.ts";
 import { decodeAttributes, flags, nested, text } from "../link/wire.ts";
 import { compare, counter, loadMeta, verdict } from "./expressions.ts";
 import {
+  absent,
   attributesAt,
   batchBegin,
   batchEnd,
@@ -35,10 +36,9 @@ async function drops(host: Host, family: number): Promise<boolean> {
 }
 
 async function isAccepted(host: Host, family: number, bridge: string): Promise<boolean> {
-  const [reply] = await host.filter.request([
-    messageOf(family, "getRule", flags.dump, text(1, table), text(2, chain)),
-  ]);
-  return (reply?.parts ?? []).some((part) => {
+  const message = messageOf(family, "getRule", 0, text(1, table), text(2, chain));
+  const rules = await host.filter.dump(`list rules of chain ${chain}`, message, absent);
+  return (rules ?? []).some((part) => {
     const attributes = decodeAttributes(part.body, attributesAt);
     return isPart(part.type, "newRule") && parseComment(attributes.get(7)) === mark(bridge);
   });

@@ -1,3 +1,4 @@
+import { errnos } from "../kernel/libc.ts";
 import type { Message } from "../link/wire.ts";
 import { attr, be32, flags, nested, text } from "../link/wire.ts";
 
@@ -52,6 +53,14 @@ export function messageOf(
     body: Buffer.concat([nfgen(family, 0), ...attributes]),
   };
 }
+
+/** What a list of something is refused with where it isn't there, be it for want of the kernel's part for it. */
+export const absent: readonly number[] = [
+  errnos.ENOENT,
+  errnos.EINVAL,
+  errnos.EOPNOTSUPP,
+  errnos.EAFNOSUPPORT,
+];
 
 /** Whether a reply's part is of this kind. */
 export function isPart(type: number, verb: Verb): boolean {
@@ -112,7 +121,7 @@ export function getChain(name: string): Message {
 }
 
 export function listChains(): Message {
-  return message("getChain", flags.dump, text(1, tableName));
+  return message("getChain", 0, text(1, tableName));
 }
 
 export function deleteChain(name: string): Message {
@@ -210,5 +219,5 @@ export function deleteElement(map: string, key: Buffer): Message {
 }
 
 export function listElements(map: string): Message {
-  return message("getElement", flags.dump, text(1, tableName), text(2, map));
+  return message("getElement", 0, text(1, tableName), text(2, map));
 }

@@ -6,6 +6,7 @@ import { attributeList, attributeText, decodeAttributes } from "../link/wire.ts"
 import { CniError, codes } from "../spec/errors.ts";
 import type { BaseChain, Element, SetSpec } from "./messages.ts";
 import {
+  absent,
   attributesAt,
   batchBegin,
   batchEnd,
@@ -114,8 +115,8 @@ export class Table {
 
   /** Forgets devices that are no more. */
   async sweepDevices(links: ReadonlySet<string>): Promise<void> {
-    const [reply] = await this.#host.filter.request([listElements(deviceSet)]);
-    const gone = (reply?.parts ?? [])
+    const dump = await this.#host.filter.dump("list devices", listElements(deviceSet), absent);
+    const gone = (dump ?? [])
       .filter((part) => isPart(part.type, "newElement"))
       .flatMap((part) => elementsOf(deviceSet, part.body))
       .filter(({ key }) => !links.has(attributeText(key) ?? ""));
@@ -134,8 +135,8 @@ export class Table {
   }
 
   async chainNames(): Promise<readonly string[]> {
-    const [reply] = await this.#host.filter.request([listChains()]);
-    return (reply?.parts ?? [])
+    const dump = await this.#host.filter.dump("list chains", listChains(), absent);
+    return (dump ?? [])
       .filter((part) => isPart(part.type, "newChain"))
       .map((part) => attributeText(decodeAttributes(part.body, attributesAt).get(3)) ?? "");
   }
@@ -175,10 +176,9 @@ export class Table {
   async list(specs: readonly SetSpec[] = Object.values(maps)): Promise<readonly KernelElement[]> {
     const names = specs.map(({ name }) => name);
     const found: KernelElement[] = [];
-    // One dump at a time on a socket.
     for (const name of names) {
-      const [reply] = await this.#host.filter.request([listElements(name)]);
-      for (const part of reply?.parts ?? []) {
+      const dump = await this.#host.filter.dump(`list ${name}`, listElements(name), absent);
+      for (const part of dump ?? []) {
         if (isPart(part.type, "newElement")) found.push(...elementsOf(name, part.body));
       }
     }

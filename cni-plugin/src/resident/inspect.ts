@@ -82,8 +82,8 @@ function hostEnd(hostLinks: readonly Link[], { peer, index }: Link): string {
 }
 
 async function addressesOf(channel: Channel, { index }: Link): Promise<readonly string[]> {
-  const [dump] = await channel.request([dumpAddresses(index)]);
-  return (dump?.parts ?? [])
+  const dump = await channel.dump("list addresses", dumpAddresses(index));
+  return (dump ?? [])
     .filter((part) => part.type === rtm.newAddr)
     .map(decodeAddress)
     .filter((entry) => entry.index === index)
@@ -93,8 +93,8 @@ async function addressesOf(channel: Channel, { index }: Link): Promise<readonly 
 async function routesOf(channel: Channel, links: readonly Link[]): Promise<readonly string[]> {
   const found: string[] = [];
   for (const family of [4, 6] as const) {
-    const [dump] = await channel.request([dumpRoutes(family)]);
-    for (const part of (dump?.parts ?? []).filter(({ type }) => type === rtm.newRoute)) {
+    const dump = await channel.dump("list routes", dumpRoutes(family));
+    for (const part of (dump ?? []).filter(({ type }) => type === rtm.newRoute)) {
       const route = decodeRoute(part);
       if (route.table !== mainTable) continue;
       const to = route.dst === "" ? "default" : `${formatHex(route.dst)}/${route.length}`;
