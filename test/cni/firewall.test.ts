@@ -214,6 +214,20 @@ describe.skipIf(!hasNat).each([0, 1] as const)("where bridge-nf-call-iptables is
 });
 
 describe.skipIf(!hasNat)("forwardAccept", () => {
+  it("lets pods through a FORWARD chain that began to drop after they came", async () => {
+    const a = await add("a", network("one"));
+    await add("b", network("two"));
+    for (const iptables of ["iptables", "ip6tables"]) {
+      await world.run(iptables, "-F", "FORWARD");
+      await world.run(iptables, "-P", "FORWARD", "DROP");
+    }
+    await eventually(async () => expect(await reaches("b", a)).toBe(true), 15_000);
+    for (const iptables of ["iptables", "ip6tables"]) {
+      await world.run(iptables, "-F", "FORWARD");
+      await world.run(iptables, "-P", "FORWARD", "ACCEPT");
+    }
+  });
+
   it("lets pods through a FORWARD chain of iptables that drops, once per bridge", async () => {
     for (const iptables of ["iptables", "ip6tables"]) await world.run(iptables, "-P", "FORWARD", "DROP");
     const a = await add("a", network("one", { forwardAccept: false }));

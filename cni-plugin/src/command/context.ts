@@ -4,6 +4,7 @@ import type { Host } from "../link/host.ts";
 import type { NetworkKey } from "../link/names.ts";
 import type { UnlinkQueue } from "../link/unlink.ts";
 import type { Table } from "../nft/table.ts";
+import type { Prefix } from "../spec/address.ts";
 import type { NetConfig } from "../spec/config.ts";
 import type { Call } from "../spec/env.ts";
 
@@ -29,7 +30,7 @@ export interface Context {
     config: NetConfig,
   ): Promise<unknown>;
   /** Has leftovers of this network freed now and then. */
-  watch(config: NetConfig): void;
+  watch(config: NetConfig, gateways: readonly Prefix[]): void;
   warn(message: string, fields?: object): void;
 }
 

@@ -89,19 +89,20 @@ export async function joinNamespace(
 /** Forgets the addresses of this attachment, even when the configuration has another policy by now. */
 export async function leaveNamespace(context: Context, request: Request, hostLink: string): Promise<void> {
   const mark = ownerMark(ownerOf(request, hostLink));
-  const mine = (found: readonly KernelElement[]): readonly KernelElement[] =>
-    found.filter((element) => sameOwner(element.owner, mark));
-  const all = (): Promise<readonly KernelElement[]> =>
-    applies(request) ? context.table.list(Object.values(namespaceMaps)) : Promise.resolve([]);
   const told = (request.config.prevResult?.ips ?? []).map(
     (ip) => parsePrefix(ip.address, "prevResult.ips").address,
   );
-  if (told.length === 0 && !applies(request)) return;
+  const find = async (): Promise<readonly KernelElement[]> => {
+    const known = (await present(context, told)).filter((element) => sameOwner(element.owner, mark));
+    if (known.length > 0 || !applies(request)) return known;
+    const all = await context.table.list(Object.values(namespaceMaps));
+    return all.filter((element) => sameOwner(element.owner, mark));
+  };
+  // Most pods have none, and need not wait for others.
+  if ((await find()).length === 0) return;
   const lock = await context.lockTable();
   try {
-    const known = mine(await present(context, told));
-    const found = known.length > 0 ? known : mine(await all());
-    await context.table.remove(both(found));
+    await context.table.remove(both(await find()));
   } finally {
     await lock.release();
   }

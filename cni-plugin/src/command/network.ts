@@ -8,7 +8,6 @@ import { isolationChain, masqueradeChain, networkChainNames, sharedChains } from
 import type { Prefix } from "../spec/address.ts";
 import { formatPrefix, networkOf } from "../spec/address.ts";
 import type { NetConfig } from "../spec/config.ts";
-import { gatewaysOf } from "./addresses.ts";
 import type { Context, NetworkReady } from "./context.ts";
 
 const freshMs = 1_000;
@@ -73,7 +72,7 @@ async function prepare(
   gateways: readonly Prefix[],
   subnets: readonly Prefix[],
 ): Promise<NetworkReady> {
-  context.watch(config);
+  context.watch(config, gateways);
   const device = gatewayDevice(config);
   const [bridge] = await Promise.all([
     ensureBridge(context.host, {
@@ -87,8 +86,7 @@ async function prepare(
     }),
     ensureTable(context, config, subnets),
   ]);
-  if (config.forwardAccept && config.isGateway)
-    await acceptForwarding(context.host, device, () => context.lockTable());
+  await letForward(context, config);
   // A host port on 127.0.0.1 leaves by the bridge with that source, until the return path replaces it.
   if ((config.runtime.portMappings?.length ?? 0) > 0) {
     await setSysctl(`ipv4/conf/${device}/route_localnet`, "1");
@@ -103,14 +101,26 @@ async function prepare(
   };
 }
 
-/** Puts rules back that another program has flushed, as long as the network is there. */
-export async function healRules(context: Context, config: NetConfig): Promise<void> {
+/**
+ * Puts rules back that another program has flushed, and has pods' packets accepted by a firewall that came after them, as
+ * long as the network is there.
+ */
+export async function healRules(
+  context: Context,
+  config: NetConfig,
+  gateways: readonly Prefix[],
+): Promise<void> {
   await context.table.remember();
-  const gateways = gatewaysOf(config);
-  if (gateways === undefined || !needsTable(config)) return;
   if ((await context.host.findLink(config.bridge)) === undefined) return;
+  await letForward(context, config);
+  if (!needsTable(config)) return;
   await ensureTable(context, config, gateways.map(subnetOf));
   await healPorts(context, config);
+}
+
+async function letForward(context: Context, config: NetConfig): Promise<void> {
+  if (!config.forwardAccept || !config.isGateway) return;
+  await acceptForwarding(context.host, gatewayDevice(config), () => context.lockTable());
 }
 
 function subnetOf(gateway: Prefix): Prefix {

@@ -67,7 +67,7 @@ async function openResources(options: PluginOptions, reaper: Reaper): Promise<Re
     lockNetwork: (key, mode) => gate(`network-${networkTag(key)}.lock`).acquire(mode),
     lockTable: () => gate("table.lock").acquire("exclusive"),
     delegate,
-    watch: (config) => (resident ? reaper.watch(config) : undefined),
+    watch: (config, gateways) => (resident ? reaper.watch(config, gateways) : undefined),
     warn,
   };
   return { context, host, unlink, pools, gates };

@@ -2,11 +2,17 @@ import type { Context } from "../command/context.ts";
 import { healRules } from "../command/network.ts";
 import { sweepElements, sweepLeases, sweepShapers } from "../command/sweep.ts";
 import { networkKey, networkTag } from "../link/names.ts";
+import type { Prefix } from "../spec/address.ts";
 import type { NetConfig } from "../spec/config.ts";
 
 const firstMs = 2_000;
 const everyMs = 5 * 60_000;
 const healMs = 5_000;
+
+interface Watched {
+  readonly config: NetConfig;
+  readonly gateways: readonly Prefix[];
+}
 
 /**
  * Frees what crashes, reboots and lost calls have left, without being asked: not every runtime has garbage collection.
@@ -15,7 +21,7 @@ const healMs = 5_000;
 export class Reaper {
   readonly #context: () => Promise<Context>;
   /** Each network as its last ADD had it: a configuration may change. */
-  readonly #configs = new Map<string, NetConfig>();
+  readonly #networks = new Map<string, Watched>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
   readonly #healers = new Set<NodeJS.Timeout>();
   #closed = false;
@@ -25,9 +31,9 @@ export class Reaper {
   }
 
   /** Looks after this network from now on. */
-  watch(config: NetConfig): void {
+  watch(config: NetConfig, gateways: readonly Prefix[]): void {
     const tag = networkTag(networkKey(config));
-    this.#configs.set(tag, config);
+    this.#networks.set(tag, { config, gateways });
     if (this.#timers.has(tag) || this.#closed) return;
     this.#schedule(tag, firstMs);
     this.#heal(tag);
@@ -39,9 +45,10 @@ export class Reaper {
       this.#healers.delete(timer);
       void this.#context()
         .then(async (context) => {
-          const config = this.#configs.get(tag);
-          if (config === undefined) return;
-          await healRules(context, config).catch((error: unknown) =>
+          const watched = this.#networks.get(tag);
+          if (watched === undefined) return;
+          const { config, gateways } = watched;
+          await healRules(context, config, gateways).catch((error: unknown) =>
             context.warn("rules could not be put back", { network: config.name, error: String(error) }),
           );
         })
@@ -66,8 +73,9 @@ export class Reaper {
   }
 
   async #sweep(tag: string): Promise<void> {
-    const config = this.#configs.get(tag);
-    if (config === undefined) return;
+    const watched = this.#networks.get(tag);
+    if (watched === undefined) return;
+    const { config } = watched;
     const context = await this.#context();
     try {
       const lock = await context.lockNetwork(networkKey(config), "exclusive");
