@@ -247,6 +247,26 @@ describe("credentials", () => {
 });
 
 describe("mirrors", () => {
+  it("of _default are for registries without a folder of their own, and only for those", async () => {
+    await using fixture = await ImageFixture.open();
+    const configure = (name: string, text: string): void => {
+      mkdirSync(join(fixture.certsDir, name));
+      writeFileSync(join(fixture.certsDir, name, "hosts.toml"), text);
+    };
+    configure("_default", `[host."http://${registryAddress}"]\n  capabilities = ["pull", "resolve"]\n`);
+    await fixture.pull(`anywhere.example/${busybox}`);
+    await fixture.pull(`elsewhere.example:5000/${busybox}`);
+    configure("own.example", 'server = "http://127.0.0.1:9"\n');
+    await expect(fixture.pull(`own.example/${busybox}`)).rejects.toMatchObject({
+      code: "registry-unavailable",
+    });
+    // What is wrong with it is of no concern to who has his own.
+    configure("broken.example", `server = "http://${registryAddress}"\n`);
+    writeFileSync(join(fixture.certsDir, "_default", "hosts.toml"), "= =");
+    await fixture.pull(`broken.example/${busybox}`);
+    await expect(fixture.pull(`anywhere.example/${busybox}`)).rejects.toThrow(/_default\/hosts\.toml/);
+  });
+
   it("are tried in turn, and told which registry they stand for", async () => {
     await using fixture = await ImageFixture.open();
     const seen: string[] = [];
