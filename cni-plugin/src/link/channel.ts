@@ -1,4 +1,5 @@
 import { closeSync, openSync, readdirSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { getSystemErrorName } from "node:util";
 import { RawNetlinkSocket } from "netlink/dist/raw.js";
 import { errnos, isNetlinkSocket, sendAsync, tameNetlinkSocket } from "../kernel/libc.ts";
@@ -150,6 +151,8 @@ export class Channel {
       if (absent.includes(reply.errno)) return undefined;
       const passing = reply.errno === errnos.EINTR || reply.errno === errnos.EBUSY;
       if (!passing || attempt === dumpAttempts) throw refusal(action, reply);
+      // A burst of pods ends; waiting a little longer each time gives it a second altogether.
+      await sleep(attempt * 5);
     }
   }
 
