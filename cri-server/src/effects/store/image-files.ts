@@ -75,9 +75,14 @@ export class DurableDirectory {
     this.#path = path;
   }
 
+  /** Once, when it is there and before it is synced: two that opened it on demand would leave one open for ever. */
+  async open(): Promise<void> {
+    this.#handle = await open(this.#path, "r");
+  }
+
   /** Resolves when the names in it are durable as they are now. */
   async sync(): Promise<void> {
-    this.#handle ??= await open(this.#path, "r");
+    if (this.#handle === undefined) throw new Error(`${this.#path} is not open`);
     await this.#handle.sync();
   }
 

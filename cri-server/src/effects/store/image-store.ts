@@ -61,6 +61,10 @@ export class FileImageStore implements ImageStore {
     this.#layerNames = new DurableDirectory(this.#files.layerRecords);
   }
 
+  #durable(): readonly DurableDirectory[] {
+    return [this.#blobNames, this.#recordNames, this.#layerNames];
+  }
+
   get mountpoint(): string {
     return this.#files.images;
   }
@@ -91,6 +95,7 @@ export class FileImageStore implements ImageStore {
       await mkdir(directory, { recursive: true, mode: 0o700 });
       await chmod(directory, 0o700);
     }
+    await Promise.all(this.#durable().map((one) => one.open()));
     this.#bootId = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
     await unpacker.start();
     const images = await readRecords<StoredImage>(files.records, log);
@@ -363,7 +368,7 @@ export class FileImageStore implements ImageStore {
     clearTimeout(this.#syncTimer);
     clearTimeout(this.#trashTimer);
     await Promise.all(this.#background);
-    await Promise.all([this.#blobNames, this.#recordNames, this.#layerNames].map((one) => one.close()));
+    await Promise.all(this.#durable().map((one) => one.close()));
     await this.#options.unpacker.close();
   }
 }
