@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { afterAll, afterEach, beforeAll } from "vitest";
+import { afterAll, beforeAll, type TestContext } from "vitest";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const script = `${root}hack/cluster`;
@@ -52,12 +52,13 @@ export function manifest(name: string): string {
   return `${root}test/kubernetes/manifests/${name}.yaml`;
 }
 
-const applied: string[] = [];
-
 /** Applies one file of manifests; what it made is deleted when the test has ended. */
-export async function apply(name: string): Promise<void> {
-  applied.push(name);
-  await kubectl("apply", "-f", manifest(name));
+export async function apply(test: Pick<TestContext, "onTestFinished">, name: string): Promise<void> {
+  const file = manifest(name);
+  test.onTestFinished(async () => {
+    await kubectl("delete", "-f", file, "--ignore-not-found", "--wait=true", "--timeout=90s");
+  });
+  await kubectl("apply", "-f", file);
 }
 
 /** The value at a JSONPath of one object, "" when it is not there yet. */
@@ -133,11 +134,6 @@ export function useCluster(examples: string): void {
   beforeAll(async () => {
     await nodeReady();
     before = statSync(kubeletLog).size;
-  });
-  afterEach(async () => {
-    const files = applied.splice(0).flatMap((name) => ["-f", manifest(name)]);
-    if (files.length > 0)
-      await kubectl("delete", ...files, "--ignore-not-found", "--wait=true", "--timeout=90s");
   });
   afterAll(() => {
     const errors = runtimeErrors(examples, before);

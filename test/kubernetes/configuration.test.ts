@@ -14,9 +14,10 @@ import {
 
 useCluster("configuration");
 
-describe("configuration", () => {
-  it("passes Secret, ConfigMap, downward API and token, and updates files", async () => {
-    await apply("config");
+// Together: most of their time is waiting.
+describe.concurrent("configuration", () => {
+  it("passes Secret, ConfigMap, downward API and token, and updates files", async (test) => {
+    await apply(test, "config");
     await running("config");
     expect(await inPod("config", "cat", "/etc/secret/password")).toBe("open sesame");
     expect(await inPod("config", "sh", "-c", "echo $PASSWORD/$COLOUR/$CPU_LIMIT")).toBe(
@@ -37,8 +38,8 @@ describe("configuration", () => {
     );
   }, 200_000);
 
-  it("pulls with the secrets of the pod, and by its policy", async () => {
-    await apply("images");
+  it("pulls with the secrets of the pod, and by its policy", async (test) => {
+    await apply(test, "images");
     await running("permitted");
     const waiting = ".status.containerStatuses[0].state.waiting";
     await eventually("refused is refused", 60, async () =>
@@ -72,8 +73,8 @@ describe("configuration", () => {
     );
   }, 150_000);
 
-  it("runs a RuntimeClass, and refuses one that has no handler", async () => {
-    await apply("runtimeclass");
+  it("runs a RuntimeClass, and refuses one that has no handler", async (test) => {
+    await apply(test, "runtimeclass");
     await running("berthclass");
     await eventually("an event names the handler", 30, async () =>
       (await kubectl("get", "events", "--field-selector=involvedObject.name=absentclass")).includes(

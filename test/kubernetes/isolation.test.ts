@@ -4,9 +4,10 @@ import { apply, eventually, field, inPod, kubectl, onNode, running, useCluster }
 
 useCluster("isolation");
 
-describe("isolation", () => {
-  it("shares the namespaces that were asked for, and no others", async () => {
-    await apply("namespaces");
+// Together: most of their time is waiting.
+describe.concurrent("isolation", () => {
+  it("shares the namespaces that were asked for, and no others", async (test) => {
+    await apply(test, "namespaces");
     for (const pod of ["hostns", "sharedpid", "userns", "hostport"]) await running(pod);
     expect(await inPod("hostns", "ls", "/proc/1/exe", "-l")).not.toContain("sleep");
     expect(await inPod("hostns", "ip", "addr")).toContain("10.66.0.2");
@@ -18,8 +19,8 @@ describe("isolation", () => {
     expect(await onNode("curl", "-sf", "--max-time", "5", "http://10.66.0.2:8088/")).toContain("nginx");
   });
 
-  it("applies the security context, sub paths and image volumes", async () => {
-    await apply("security");
+  it("applies the security context, sub paths and image volumes", async (test) => {
+    await apply(test, "security");
     await running("secured");
     await running("imagevolume");
     expect(await inPod("secured", "id")).toBe("uid=1234 gid=2345 groups=2345,3456,4567");
@@ -40,17 +41,17 @@ describe("isolation", () => {
     );
   });
 
-  it("filters system calls by a profile of the node", async () => {
-    await apply("seccomp");
+  it("filters system calls by a profile of the node", async (test) => {
+    await apply(test, "seccomp");
     await running("localhost-profile");
     await expect(inPod("localhost-profile", "mkdir", "/tmp/refused")).rejects.toThrow(/not permitted/);
     expect(await inPod("localhost-profile", "sh", "-c", "echo > /tmp/allowed && echo yes")).toBe("yes");
   });
 
-  it("gives large pages where the node has some and can limit them", async () => {
+  it("gives large pages where the node has some and can limit them", async (test) => {
     if (!existsSync("/sys/kernel/mm/hugepages")) return;
     expect(await field("node", "berth-node", ".status.capacity.hugepages-2Mi")).toBe("8Mi");
-    await apply("hugepages");
+    await apply(test, "hugepages");
     if (!existsSync("/sys/fs/cgroup/hugetlb") && !existsSync("/sys/fs/cgroup/cgroup.controllers")) {
       await eventually("the pod is told what is missing", 30, async () =>
         (await field("pod", "hugepages", ".status.containerStatuses[0].state.waiting.message")).includes(
@@ -61,10 +62,14 @@ describe("isolation", () => {
     }
     await running("hugepages");
     expect(await inPod("hugepages", "grep", " /huge ", "/proc/mounts")).toMatch(/hugetlbfs .*pagesize=2M/);
+    await inPod("hugepages", "fallocate", "-l", String(4 << 20), "/huge/allowed");
+    await expect(inPod("hugepages", "fallocate", "-l", String(2 << 20), "/huge/refused")).rejects.toThrow(
+      /space/,
+    );
   });
 
-  it("propagates mounts as each volume says", async () => {
-    await apply("propagation");
+  it("propagates mounts as each volume says", async (test) => {
+    await apply(test, "propagation");
     await running("receiver");
     await running("sender");
     await inPod("sender", "sh", "-c", "mkdir -p /shared/inner && mount -t tmpfs inner /shared/inner");

@@ -30,10 +30,11 @@ async function onTerminal(command: string): Promise<string> {
   return Buffer.concat(seen).toString();
 }
 
-describe("kubectl", () => {
-  it("follows a log, runs a terminal, attaches", async () => {
-    await apply("counter");
-    await apply("attach");
+// Together: most of their time is waiting.
+describe.concurrent("kubectl", () => {
+  it("follows a log, runs a terminal, attaches", async (test) => {
+    await apply(test, "counter");
+    await apply(test, "attach");
     await running("counter");
     await running("attach");
     const followed = kubectl("logs", "-f", "counter", "--tail=1");
@@ -49,9 +50,9 @@ describe("kubectl", () => {
     expect(numbers).toEqual(numbers.map((_, index) => (numbers[0] ?? 0) + index));
   }, 90_000);
 
-  it("execs, copies, forwards ports, shows usage and debugs", async () => {
-    await apply("config");
-    await apply("deployment");
+  it("execs, copies, forwards ports, shows usage and debugs", async (test) => {
+    await apply(test, "config");
+    await apply(test, "deployment");
     await running("config");
     await kubectl("rollout", "status", "deployment/nginx-deployment", "--timeout=90s");
     expect(await kubectl("logs", "deployment/nginx-deployment")).toBeDefined();

@@ -4,8 +4,8 @@ import { apply, eventually, field, kubectl, onNode, running, useCluster } from "
 useCluster("lifecycle");
 
 describe("life and death", () => {
-  it("restarts on a failing liveness probe and gates on readiness and startup", async () => {
-    await apply("probes");
+  it("restarts on a failing liveness probe and gates on readiness and startup", async (test) => {
+    await apply(test, "probes");
     await running("probed");
     expect(await field("pod", "probed", ".status.containerStatuses[0].started")).toBe("true");
     await eventually(
@@ -16,23 +16,23 @@ describe("life and death", () => {
     expect(await field("pod", "probed", ".status.containerStatuses[0].restartCount")).toBe("0");
   });
 
-  it("probes by gRPC", async () => {
-    await apply("grpc");
+  it("probes by gRPC", async (test) => {
+    await apply(test, "grpc");
     await running("grpc");
     await new Promise((resolve) => setTimeout(resolve, 5000));
     expect(await field("pod", "grpc", ".status.containerStatuses[0].restartCount")).toBe("0");
   });
 
-  it("runs the hooks of a life before and after", async () => {
-    await apply("hooks");
+  it.concurrent("runs the hooks of a life before and after", async (test) => {
+    await apply(test, "hooks");
     await running("hooks");
     await kubectl("delete", "pod", "hooks");
     expect(await onNode("cat", "/mnt/hooks/order")).toBe("started\nstopping\nterm");
     await onNode("rm", "-r", "/mnt/hooks");
   });
 
-  it("reports termination messages, OOM kills, back-off and deadlines", async () => {
-    await apply("endings");
+  it.concurrent("reports termination messages, OOM kills, back-off and deadlines", async (test) => {
+    await apply(test, "endings");
     const ended = ".status.containerStatuses[0].state.terminated";
     await eventually(
       "message has ended",
@@ -68,8 +68,8 @@ describe("life and death", () => {
     await onNode("rm", "-r", "/mnt/stubborn");
   }, 200_000);
 
-  it("resizes CPU and memory in place", async () => {
-    await apply("resize");
+  it.concurrent("resizes CPU and memory in place", async (test) => {
+    await apply(test, "resize");
     await running("resize");
     const patch =
       '{"spec":{"containers":[{"name":"main","resources":{"requests":{"cpu":"100m","memory":"64Mi"},"limits":{"cpu":"200m","memory":"128Mi"}}}]}}';
@@ -85,8 +85,8 @@ describe("life and death", () => {
     expect(await field("pod", "resize", ".status.containerStatuses[0].restartCount")).toBe("0");
   });
 
-  it("lets the kubelet rotate a log, and loses no line", async () => {
-    await apply("logs");
+  it.concurrent("lets the kubelet rotate a log, and loses no line", async (test) => {
+    await apply(test, "logs");
     await running("talkative");
     const uid = await field("pod", "talkative", ".metadata.uid");
     const directory = `/var/log/pods/default_talkative_${uid}/main`;

@@ -1,7 +1,19 @@
+import {
+  appendFileSync,
+  cpSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import {
   apply,
   clusterCommand,
+  clusterDirectory,
   eventually,
   field,
   inPod,
@@ -32,10 +44,61 @@ async function expectWhole(pod: string): Promise<void> {
 const expectServed = async (): Promise<void> =>
   expect(await onNode("curl", "-sf", "--max-time", "5", "http://10.66.0.2:30080/")).toContain("nginx");
 
+const root = join(import.meta.dirname, "../..");
+
+/**
+ * Another build of the same sources, as far as a process can tell. BERTH_OTHER_BUILD names a checkout, of an older commit
+ * maybe, to be taken in its place.
+ */
+function otherBuild(): { readonly checkout: string; remove(): void } {
+  const given = process.env.BERTH_OTHER_BUILD;
+  if (given !== undefined) return { checkout: given, remove: () => {} };
+  const checkout = mkdtempSync(join(clusterDirectory, "tmp/build-"));
+  for (const name of [
+    "hack/serve",
+    "hack/env.sh",
+    "dist",
+    "native/build/berth-native",
+    "native/build/berth-unpack",
+  ]) {
+    mkdirSync(join(checkout, dirname(name)), { recursive: true });
+    cpSync(join(root, name), join(checkout, name), { recursive: true });
+  }
+  symlinkSync(join(root, "node_modules"), join(checkout, "node_modules"));
+  appendFileSync(join(checkout, "dist/berthd.js"), "// another build\n");
+  appendFileSync(join(checkout, "native/build/berth-native"), "another build");
+  return { checkout, remove: () => rmSync(checkout, { recursive: true }) };
+}
+
+/** How many pods have a monitor of this build. */
+function monitorsOf(checkout: string): number {
+  const program = readFileSync(join(checkout, "native/build/berth-native"));
+  const group = `${process.env.BERTH_TEST_CGROUP ?? ""}/berth-cluster-host/berthd/cgroup.procs`;
+  const file = globSync([`/sys/fs/cgroup${group}`, `/sys/fs/cgroup/pids${group}`])[0];
+  if (file === undefined) throw new Error(`no ${group}`);
+  return readFileSync(file, "utf8")
+    .trim()
+    .split("\n")
+    .filter((pid) => /^berth-monitor [0-9a-f]/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8")))
+    .filter((pid) => readFileSync(`/proc/${pid}/exe`).equals(program)).length;
+}
+
+/** The server is exchanged for that of another build; no container may notice. */
+async function upgrade(checkout: string): Promise<void> {
+  const before = await lives();
+  await clusterCommand("serve", checkout);
+  await clusterCommand("restart", "berthd", "TERM");
+  await new Promise((resolve) => setTimeout(resolve, 4000));
+  await nodeReady();
+  expect(await inPod("counter", "echo", "here")).toBe("here");
+  await expectServed();
+  expect(await lives()).toEqual(before);
+}
+
 describe("restarts", () => {
-  it("keeps every container when the server or the kubelet is restarted or killed", async () => {
-    await apply("deployment");
-    await apply("counter");
+  it("keeps every container when the server or the kubelet is restarted or killed", async (test) => {
+    await apply(test, "deployment");
+    await apply(test, "counter");
     await kubectl("rollout", "status", "deployment/nginx-deployment", "--timeout=90s");
     await running("counter");
     const before = await lives();
@@ -55,9 +118,35 @@ describe("restarts", () => {
     await expectWhole("counter");
   }, 180_000);
 
-  it("comes back by itself when the node was restarted, with the logs of the dead", async () => {
-    await apply("deployment");
-    await apply("counter");
+  it("is upgraded under pods that go on, and goes on with the monitors of the build before", async (test) => {
+    await apply(test, "deployment");
+    await apply(test, "counter");
+    await kubectl("rollout", "status", "deployment/nginx-deployment", "--timeout=90s");
+    await running("counter");
+    const other = otherBuild();
+    try {
+      await upgrade(other.checkout);
+      // Those of pods that have ended may be there, too.
+      expect(monitorsOf(root)).toBeGreaterThanOrEqual(3);
+      expect(monitorsOf(other.checkout)).toBe(0);
+      const [oldest = ""] = (await kubectl(...web, "name")).split("\n");
+      await kubectl("delete", oldest);
+      await kubectl("rollout", "status", "deployment/nginx-deployment", "--timeout=60s");
+      expect(monitorsOf(other.checkout)).toBe(1);
+      // And back, under pods of both.
+      await upgrade(root);
+      expect(monitorsOf(root)).toBeGreaterThanOrEqual(2);
+      expect(monitorsOf(other.checkout)).toBe(1);
+      await expectWhole("counter");
+    } finally {
+      await clusterCommand("serve", root);
+      other.remove();
+    }
+  }, 180_000);
+
+  it("comes back by itself when the node was restarted, with the logs of the dead", async (test) => {
+    await apply(test, "deployment");
+    await apply(test, "counter");
     await kubectl("rollout", "status", "deployment/nginx-deployment", "--timeout=90s");
     await running("counter");
     const [boot, containers] = await Promise.all([

@@ -64,8 +64,8 @@ async function ready(): Promise<number> {
 }
 
 describe("scale", () => {
-  it("starts 110 pods with a small share of the work, and rests with them", async () => {
-    await apply("many");
+  it("starts 110 pods with a small share of the work, and rests with them", async (test) => {
+    await apply(test, "many");
     // The kubelet would count the pulls of the image, and refuse all above five in a second.
     await scale(1);
     await eventually("the image is there", 60, async () => (await ready()) === 1);

@@ -3,9 +3,10 @@ import { apply, eventually, field, inPod, kubectl, onNode, running, useCluster }
 
 useCluster("workloads");
 
-describe("workloads", () => {
-  it("serves a Deployment through NodePort, LoadBalancer and cluster IP, and replaces a killed pod", async () => {
-    await apply("deployment");
+// Together: most of their time is waiting.
+describe.concurrent("workloads", () => {
+  it("serves a Deployment through NodePort, LoadBalancer and cluster IP, and replaces a killed pod", async (test) => {
+    await apply(test, "deployment");
     await kubectl("rollout", "status", "deployment/nginx-deployment", "--timeout=90s");
     for (const service of ["nginx-nodeport", "nginx-loadbalancer"]) {
       const ip = await field("service", service, ".spec.clusterIP");
@@ -22,8 +23,8 @@ describe("workloads", () => {
     expect(await onNode("curl", "-sf", "--max-time", "5", "http://10.66.0.2:30080/")).toContain("nginx");
   });
 
-  it("runs init containers, sidecars and two containers that share network and a volume", async () => {
-    await apply("two-containers");
+  it("runs init containers, sidecars and two containers that share network and a volume", async (test) => {
+    await apply(test, "two-containers");
     await running("two-containers");
     await eventually("the client has read what nginx serves", 20, async () =>
       (await kubectl("exec", "two-containers", "-c", "client", "--", "cat", "/data/order")).includes(
@@ -35,21 +36,23 @@ describe("workloads", () => {
     );
   });
 
-  it("completes a Job with parallelism 3", async () => {
-    await apply("job");
+  it("completes a Job with parallelism 3", async (test) => {
+    await apply(test, "job");
     await kubectl("wait", "--for=condition=complete", "job/parallel", "--timeout=90s");
     expect(await field("job", "parallel", ".status.succeeded")).toBe("6");
   });
 
-  it("fires a CronJob", async () => {
-    await apply("cronjob");
+  it("fires a CronJob", async (test) => {
+    await apply(test, "cronjob");
+    const succeeded =
+      '{range .items[?(@.status.succeeded==1)]}{.metadata.ownerReferences[0].name}{"\\n"}{end}';
     await eventually("a job of the CronJob has succeeded", 110, async () =>
-      (await kubectl("get", "jobs", "-o", "jsonpath={.items[*].status.succeeded}")).includes("1"),
+      (await kubectl("get", "jobs", "-o", `jsonpath=${succeeded}`)).includes("every-minute"),
     );
   }, 150_000);
 
-  it("scales a busy Deployment out and in", async () => {
-    await apply("hpa");
+  it("scales a busy Deployment out and in", async (test) => {
+    await apply(test, "hpa");
     await eventually(
       "scaled out",
       120,
