@@ -113,7 +113,7 @@ describe("a kubelet with its newer ways", () => {
       ["web", await group("web")],
       ["counter", await group("counter")],
     ]);
-    await eventually("the summary says the same", 60, async () => {
+    await eventually("the summary says the same", 90, async () => {
       const summary = await figures();
       if (summary === undefined) return false;
       const pairs: readonly Pair[] = [
@@ -137,7 +137,7 @@ describe("a kubelet with its newer ways", () => {
       expect(summary?.cpu.psi?.some.total).toBeGreaterThanOrEqual(0);
       expect(summary?.containers[0]?.memory.psi?.some.total).toBeGreaterThanOrEqual(0);
     }
-  }, 120_000);
+  }, 150_000);
 
   it("has the runtime's metrics in the place of cAdvisor's", async () => {
     const text = await curl("http://127.0.0.1:10255/metrics/cadvisor");

@@ -87,11 +87,13 @@ export function runtimeService(deps: RuntimeDeps, wrap: WrapDeps): ServedService
     updatePodSandboxResources: wrapUnary("updatePodSandboxResources", updatePodSandboxResources(deps), wrap),
   };
   return {
-    // The lists that a kubelet asks for each second are answered with bytes that are kept.
+    // What a kubelet asks for all the time is answered with bytes that are kept.
     definition: {
       ...definition,
       listPodSandbox: { ...definition.listPodSandbox, ...encoded },
       listContainers: { ...definition.listContainers, ...encoded },
+      containerStatus: { ...definition.containerStatus, ...encoded },
+      podSandboxStatus: { ...definition.podSandboxStatus, ...encoded },
       streamPodSandboxes: { ...definition.streamPodSandboxes, ...encoded },
       streamContainers: { ...definition.streamContainers, ...encoded },
     },

@@ -116,24 +116,42 @@ async function observe<T>(
   const started = performance.now();
   const isQuiet = quiet.has(name);
   calls += 1;
-  const log = deps.log.child({ rpc: name, call: calls });
-  const { signal, end } = signalOf(call);
-  const context: CallContext = { signal, deadline: Number(call.getDeadline()), log };
-  log[isQuiet ? "trace" : "debug"]({ request: lazyRedacted(call.request) }, "request");
+  const fields = { rpc: name, call: calls };
+  // A log and a signal of its own cost as much as a polling call's work, and it has no use for them.
+  let own: Logger | undefined;
+  const log = (): Logger => {
+    own ??= deps.log.child(fields);
+    return own;
+  };
+  let cancellation: Cancellation | undefined;
+  const context: CallContext = {
+    get signal() {
+      cancellation ??= cancellationOf(call);
+      return cancellation.signal;
+    },
+    deadline: Number(call.getDeadline()),
+    get log() {
+      return log();
+    },
+  };
+  const request = lazyRedacted(call.request);
+  if (isQuiet) deps.log.trace({ ...fields, request }, "request");
+  else log().debug({ request }, "request");
   try {
     if (deps.gate.refusal !== undefined) {
       throw new BerthError("unavailable", deps.gate.refusal);
     }
     const result = await run(context);
-    log[isQuiet ? "trace" : "info"]({ ms: elapsed(started) }, "done");
+    if (isQuiet) deps.log.trace({ ...fields, ms: elapsed(started) }, "done");
+    else log().info({ ms: elapsed(started) }, "done");
     deps.telemetry?.callEnded(name, status.OK, performance.now() - started);
     return result;
   } catch (error) {
     const outcome = toStatus(error);
     deps.telemetry?.callEnded(name, outcome.status.code, performance.now() - started);
-    throw failed(error, outcome, log, { started, isQuiet });
+    throw failed(error, outcome, log(), { started, isQuiet });
   } finally {
-    end();
+    cancellation?.end();
   }
 }
 
@@ -160,11 +178,16 @@ function elapsed(started: number): number {
   return Math.round((performance.now() - started) * 100) / 100;
 }
 
+interface Cancellation {
+  readonly signal: AbortSignal;
+  end(): void;
+}
+
 /**
  * Aborts on cancellation and when the deadline passes; the reason is the error that the call then ends with. grpc-js says
  * "cancelled" of every call, of answered ones too: from `end` on nobody is told, and no error is made.
  */
-function signalOf(call: AnyCall): { readonly signal: AbortSignal; readonly end: () => void } {
+function cancellationOf(call: AnyCall): Cancellation {
   const controller = new AbortController();
   let isOver = false;
   const abort = (): void => {
