@@ -159,7 +159,7 @@ describe("a container with CDI devices", () => {
     await expect(pod.create({ CDIDevices: named("stuck") })).rejects.toThrow(
       /vendor-tool: not done after 1 s/,
     );
-    await expectNothingLeft(server, before);
+    await expectNothingLeft(server, before, 15_000);
   });
 
   it("is refused by name where a device is unknown or asks for what is not offered", async () => {
