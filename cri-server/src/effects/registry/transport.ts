@@ -24,7 +24,8 @@ export interface TlsFiles {
   readonly rejectUnauthorized: boolean;
 }
 
-const common = { keepAlive: true, maxSockets: 32, proxyEnv: process.env } as const;
+/** `timeout`: an idle connection is closed after that; one in use is only told, and has limits of its own. */
+const common = { keepAlive: true, maxSockets: 32, timeout: 5000, proxyEnv: process.env } as const;
 const bulk = { ...common, keepAlive: false, onread: readDirectly } as const;
 
 /** Connections, kept open between the requests of a pull, through the proxies that the environment names. */
