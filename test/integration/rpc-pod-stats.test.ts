@@ -53,7 +53,7 @@ describe("PodSandboxStats", () => {
     async () => {
       await using pod = await TestPod.run(server, ownGroup());
       const first = await pod.script(
-        "x=$(head -c 8000000 /dev/zero | tr '\\0' x); sleep 60 & sleep 60 & wait",
+        "sleep 60 & sleep 60 & x=$(head -c 8000000 /dev/zero | tr '\\0' x); wait",
       );
       const second = await pod.start();
       await pod.create();
