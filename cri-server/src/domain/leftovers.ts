@@ -1,3 +1,4 @@
+import { removeDirectories } from "./container/remove.ts";
 import type { LifecycleDeps } from "./deps.ts";
 
 type Deps = Pick<LifecycleDeps, "storage" | "monitors">;
@@ -10,7 +11,6 @@ export async function removePodLeftover(deps: Deps, id: string): Promise<void> {
 
 /** Removes what the store has of a container without a record. */
 export async function removeContainerLeftover(deps: Deps, id: string): Promise<void> {
-  await deps.monitors.removeTrees([deps.storage.container(id).dir]);
-  await deps.storage.releaseLayer(id);
+  await removeDirectories(deps, id);
   await deps.storage.removeExit(id);
 }

@@ -42,19 +42,23 @@ export interface MonitorExplanation {
   readonly knows: Readonly<Record<string, string>>;
 }
 
+/** One interface of a pod, as the kernel has it. */
+export interface InterfaceFacts {
+  readonly name: string;
+  readonly kind: string;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly up: boolean;
+  readonly addresses: readonly string[];
+  /** The host's end of a veth; "" when it is none or gone. */
+  readonly hostLink: string;
+}
+
 export interface NetworkExplanation {
   readonly ips: readonly string[];
   readonly netns: string;
   readonly attachments: readonly AttachmentExplanation[];
-  readonly interfaces: readonly {
-    readonly name: string;
-    readonly kind: string;
-    readonly mac: string;
-    readonly mtu: number;
-    readonly up: boolean;
-    readonly addresses: readonly string[];
-    readonly hostLink: string;
-  }[];
+  readonly interfaces: readonly InterfaceFacts[];
   readonly routes: readonly string[];
   /** Elements of the packet filter's maps. */
   readonly hostPorts: readonly string[];

@@ -1,3 +1,5 @@
+import type { InterfaceFacts } from "../model/explanation.ts";
+
 /** The kinds of namespaces, as /proc/PID/ns names them. */
 export const namespaceKinds = ["net", "ipc", "uts", "pid", "user", "mnt", "cgroup", "time"] as const;
 
@@ -39,18 +41,6 @@ export interface MountFacts {
   /** Of an overlay: its layers, highest first. */
   readonly lower: readonly string[];
   readonly upper: string;
-}
-
-/** One interface of a pod. */
-export interface InterfaceFacts {
-  readonly name: string;
-  readonly kind: string;
-  readonly mac: string;
-  readonly mtu: number;
-  readonly up: boolean;
-  readonly addresses: readonly string[];
-  /** The host's end of a veth; "" when it is none or gone. */
-  readonly hostLink: string;
 }
 
 /** Looks at the kernel, and changes nothing. */

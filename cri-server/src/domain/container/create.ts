@@ -18,7 +18,7 @@ import { recordExit } from "./exit.ts";
 import { confinedLogPath } from "./plan/log-path.ts";
 import type { PreparedLaunch } from "./plan/prepare.ts";
 import { prepareLaunch } from "./plan/prepare.ts";
-import { leaseOwners, volumeOwner } from "./remove.ts";
+import { leaseOwners, removeDirectories, volumeOwner } from "./remove.ts";
 import { nextContainerStatus } from "./transition.ts";
 import { writableLimit } from "./writable-limit.ts";
 
@@ -242,10 +242,7 @@ async function intend(
   const container = recordOf(deps, work, leases, prepared);
   const entry = deps.objects.addContainer(container, pod);
   undo.push("record", () => deps.store.deleteContainer(id));
-  undo.push("directories", async () => {
-    await deps.monitors.removeTrees([container.layerDir]);
-    await deps.storage.releaseLayer(id);
-  });
+  undo.push("directories", () => removeDirectories(deps, id));
   const limit = writableLimit(config, pod.sandbox.config.annotations, deps.settings.writableLayerBytes);
   const root = config.security.namespaces.userns?.uidMappings[0]?.hostId ?? 0;
   await settleAll([

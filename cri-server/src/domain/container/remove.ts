@@ -65,6 +65,12 @@ async function endProcess(deps: Pick<Deps, "cgroups">, entry: ContainerEntry): P
   }
 }
 
+/** The writable layer and what lies beside it, with what the file system has been told of them. */
+export async function removeDirectories(deps: Pick<Deps, "monitors" | "storage">, id: string): Promise<void> {
+  await deps.monitors.removeTrees([deps.storage.container(id).dir]);
+  await deps.storage.releaseLayer(id);
+}
+
 /** Frees what a container holds outside its monitor. Each step is idempotent. */
 export async function releaseContainer(
   deps: Pick<Deps, "cgroups" | "monitors" | "storage" | "images">,
@@ -74,8 +80,7 @@ export async function releaseContainer(
   if (cgroupPath !== "") {
     await deps.cgroups.remove(cgroupPath);
   }
-  await deps.monitors.removeTrees([deps.storage.container(id).dir]);
-  await deps.storage.releaseLayer(id);
+  await removeDirectories(deps, id);
   await deps.storage.removeExit(id);
   for (const owner of leaseOwners(id, config.mounts)) {
     await deps.images.release(owner);

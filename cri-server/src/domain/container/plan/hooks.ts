@@ -15,10 +15,8 @@ export interface HookContext {
   readonly bundle: string;
 }
 
-/** Where hooks find the container's root. */
-export function bundleRoot(bundle: string): string {
-  return posix.join(bundle, "rootfs");
-}
+/** Below the bundle: where hooks find the container's root. */
+const rootName = "rootfs";
 
 /** createContainer hooks as operations. They come when everything is mounted and nothing is masked yet. */
 export function hookOps(hooks: readonly CdiHook[], context: HookContext): readonly RootOp[] {
@@ -30,7 +28,7 @@ export function hookOps(hooks: readonly CdiHook[], context: HookContext): readon
     args: args.length === 0 ? [path] : args,
     env,
     state,
-    mountPoint: bundleRoot(bundle),
+    mountPoint: posix.join(bundle, rootName),
     timeoutSeconds: timeoutSeconds ?? usualTimeoutSeconds,
   }));
 }
@@ -43,7 +41,7 @@ export function bundleConfig(
   const { process, rootfs } = plan;
   return JSON.stringify({
     ociVersion,
-    root: { path: posix.basename(bundleRoot("/")), readonly: rootfs.readonly },
+    root: { path: rootName, readonly: rootfs.readonly },
     process: {
       terminal: process.tty,
       user: { uid: process.uid, gid: process.gid, additionalGids: process.groups },
