@@ -1,4 +1,13 @@
-import { copyFileSync, existsSync, globSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  globSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { fileURLToPath } from "node:url";
 import { clusterCommand, clusterDirectory, eventually, onNode } from "../kubernetes/cluster.ts";
 
@@ -75,12 +84,21 @@ export function kubeletLog(offset: number): string {
   return readFileSync(log).subarray(offset).toString();
 }
 
-/** A file of this folder becomes a static pod; `remove` ends it. */
-export function staticPod(name: string): { add(): void; remove(): void } {
+/**
+ * A file of this folder becomes a static pod; `remove` ends it, and waits until the kubelet has forgotten it whole:
+ * the same file again is a pod of the same UID, whose init containers would count as done.
+ */
+export function staticPod(name: string): { add(): void; remove(): Promise<void> } {
   const file = `${clusterDirectory}/manifests/${name}`;
   return {
     add: () => copyFileSync(fileURLToPath(new URL(name, import.meta.url)), file),
-    remove: () => rmSync(file, { force: true }),
+    remove: async () => {
+      rmSync(file, { force: true });
+      await eventually("the pod is gone", 60, async () => {
+        const listed = await pods();
+        return listed.length === 0 && readdirSync(`${clusterDirectory}/kubelet/pods`).length === 0;
+      });
+    },
   };
 }
 
