@@ -86,8 +86,8 @@ async function bundle(program: Program): Promise<boolean> {
     platform: "node",
     format: program.commonJs ? "cjs" : "esm",
     target: "node26",
-    // Both load a prebuilt addon that lies beside their JavaScript.
-    external: program.commonJs ? [] : ["koffi", "netlink"],
+    // Each loads a prebuilt addon that lies beside its JavaScript.
+    external: program.commonJs ? [] : ["koffi", "netlink", "bufferutil"],
     plugins: program.commonJs ? [directAddons] : [],
     // grpc-js and pino are CommonJS and call require() for Node's own modules.
     banner: program.commonJs
