@@ -6,6 +6,7 @@ import type { Config } from "./config/config.ts";
 import { helpText } from "./config/help.ts";
 import { loadConfig, parseCommandLine } from "./config/load.ts";
 import { berthVersion } from "./config/version.ts";
+import { giveBackMemory } from "./effects/kernel/free-memory.ts";
 import { createLogger } from "./effects/log/pino-logger.ts";
 import { keepWatchdog, notifySystemd } from "./effects/notify.ts";
 import { BerthError } from "./errors/berth-error.ts";
@@ -55,6 +56,7 @@ async function serve(config: Config): Promise<void> {
   process.stdout.write("ready\n");
   notifySystemd("READY=1", log);
   keepWatchdog(log);
+  giveBackMemory();
   log.info({ socket: config.socket, version: berthVersion }, "serving");
 }
 

@@ -12,6 +12,7 @@ const cWrite = libc.func("intptr_t write(int fd, const uint8_t *buffer, size_t l
 const cClose = libc.func("int close(int fd)");
 const cMemfd = libc.func("int memfd_create(const char *name, unsigned int flags)");
 const cPread = libc.func("intptr_t pread(int fd, _Out_ uint8_t *buffer, size_t length, int64_t offset)");
+const cMallocTrim = libc.func("int malloc_trim(size_t pad)");
 const cSyscall = libc.func("long syscall(long number, long a, void *b, long c, long d, long e)");
 
 const ocloexec = 0o2000000;
@@ -165,4 +166,9 @@ export async function quotactl(
   what: string,
 ): Promise<void> {
   await inPool(cQuotactlFd, [quotactlFdNumber, fd, command, id, argument], "quotactl_fd", what);
+}
+
+/** Returns every whole page that the C library's heap does not use, wherever it lies; 0.5 to 2 ms. malloc_trim(3). */
+export function trimHeap(): void {
+  cMallocTrim(0);
 }
