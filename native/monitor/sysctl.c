@@ -43,7 +43,7 @@ static int private_proc(void)
 static void enter(int fd, int kind)
 {
 	if (fd >= 0 && sys_setns(fd, kind) < 0)
-		fail("sysctl", errno, "enter the pod's namespaces");
+		fail("namespace", errno, "enter the pod's, for its sysctls");
 }
 
 /* In a fork, for a process that has entered a user namespace can't come back. */

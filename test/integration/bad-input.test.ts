@@ -42,6 +42,16 @@ const badPods: readonly (readonly [string, DeepPartial<PodSandboxConfig>, RegExp
   ["a host name that is none", { hostname: "not a hostname" }, /hostname.*not a hostname/],
   ["a relative log directory", { logDirectory: "logs/here" }, /log_?directory.*logs\/here/i],
   ["a cgroup parent that climbs", { linux: { cgroupParent: "/../../etc" } }, /cgroup_?parent.*\.\./i],
+  [
+    "a sysctl that no kernel has",
+    { linux: { sysctls: { "net.no.such": "1" } } },
+    /sysctls net\.no\.such = 1/,
+  ],
+  [
+    "a sysctl of a value that it can't have",
+    { linux: { sysctls: { "net.core.somaxconn": "many" } } },
+    /sysctls net\.core\.somaxconn = many/,
+  ],
   ["a sysctl of the host's", { linux: { sysctls: { "kernel.panic": "1" } } }, /kernel\.panic/],
   [
     "a network sysctl in the host's network",

@@ -19,6 +19,13 @@ export function readFailure(payload: PayloadReader): Failure {
   return { errno: payload.u32() | 0, stage: payload.text(), text: payload.text() };
 }
 
+/** What the kernel says of a sysctl that somebody asked for by a wrong name or value. */
+const sysctlMistakes: Readonly<Record<string, string>> = {
+  ENOENT: "the kernel has none of this name for a pod",
+  EINVAL: "the kernel takes no such value",
+  ERANGE: "the kernel takes no such value",
+};
+
 /** The catalogue's code for a failure; `other` is what stages of the kernel's become. */
 export function failureError(failure: Failure, what: string, other: ErrorCode): BerthError {
   const reason = failure.errno === 0 ? "" : `: ${errnoName(failure.errno)}`;
@@ -33,6 +40,11 @@ export function failureError(failure: Failure, what: string, other: ErrorCode): 
     case "request":
     case "spec":
       return new BerthError("internal", message);
+    case "sysctl": {
+      const mistake = sysctlMistakes[errnoName(failure.errno)];
+      if (mistake === undefined) return new BerthError(other, message);
+      return new BerthError("invalid-argument", `linux.sysctls ${failure.text}: ${mistake}`);
+    }
     case "image-volume":
       // The kubelet tells this failure from others by the message's first word.
       return new BerthError("image-volume-failed", `ImageVolumeMountFailed: ${message}`);
