@@ -1,4 +1,5 @@
-import { readFile } from "node:fs/promises";
+import { copyFile, mkdtempDisposable, readFile, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createPlugin } from "../../cni-plugin/src/resident/plugin.ts";
@@ -38,6 +39,47 @@ describe("the executable", () => {
     const bytes = await readFile(executable);
     expect(bytes.length).toBeLessThan(16384);
     expect(bytes.includes("libc.so")).toBe(false);
+  });
+});
+
+describe("the program by itself", () => {
+  const dist = join(import.meta.dirname, "../../dist");
+  const places = ["as built", "without its cache", "with half a cache", "with a cache that is none"] as const;
+
+  /** What it prints, and how, with such a cache beside it. */
+  async function printed(place: (typeof places)[number]): Promise<string> {
+    await using folder = await mkdtempDisposable(join(tmpdir(), "berth-cni-"));
+    for (const name of ["cni.cjs", "cni-program.js"])
+      await copyFile(join(dist, name), join(folder.path, name));
+    await symlink(join(dist, "../node_modules"), join(folder.path, "node_modules"));
+    const cache = await readFile(join(dist, "cni-program.cache"));
+    const contents = { "as built": cache, "with half a cache": cache.subarray(0, cache.length / 2) };
+    const content = place in contents ? contents[place as keyof typeof contents] : Buffer.alloc(4096, "x");
+    if (place !== "without its cache") await writeFile(join(folder.path, "cni-program.cache"), content);
+    const variables = ["CNI_COMMAND=VERSION", `PATH=${process.env.PATH}`];
+    const outcome = await world.outcomeOf(
+      "env",
+      "-i",
+      ...variables,
+      process.execPath,
+      join(folder.path, "cni.cjs"),
+    );
+    return `${outcome.code}\n${outcome.stdout}${outcome.stderr}`;
+  }
+
+  it("runs with or without what V8 compiled of it", async () => {
+    const outcomes = await Promise.all(places.map(printed));
+    expect(outcomes[0]).toContain('"1.1.0"');
+    expect(new Set(outcomes).size).toBe(1);
+  });
+
+  it("was compiled by the Node that runs it, and V8 takes that", async () => {
+    const check = `
+      const [source, cachedData] = process.argv.slice(1).map((path) => require("fs").readFileSync(path));
+      console.log(new (require("vm").Script)(String(source), { cachedData }).cachedDataRejected)`;
+    const files = ["js", "cache"].map((type) => join(dist, `cni-program.${type}`));
+    const node = join(dist, "../node_modules/.bin/node");
+    expect((await world.outcomeOf(node, "-e", check, ...files)).stdout.trim()).toBe("false");
   });
 });
 
