@@ -207,8 +207,8 @@ describe("a pod", () => {
   it("that can't be made is rolled back, and says where it failed", async () => {
     const spec = await fixture.spec({ sysctls: { "net.ipv4.ip_forward": "1", "net.ipv4.no_such_key": "1" } });
     await expect(fixture.host.spawn(spec)).rejects.toMatchObject({
-      code: "launch-failed",
-      message: expect.stringContaining("net.ipv4.no_such_key"),
+      code: "invalid-argument",
+      message: expect.stringContaining("net.ipv4.no_such_key = 1: the kernel has none"),
     });
     expect(await readFile("/proc/self/mountinfo", "utf8")).not.toContain(spec.sandboxId);
     await expect(stat(spec.netnsPath)).rejects.toMatchObject({ code: "ENOENT" });
