@@ -1,5 +1,5 @@
 /*
- * Decompression and digests are those of zlib, zstd and libcrypto. The last one's plain SHA256 functions are called, which
+ * Decompression and digests are those of zlib, libdeflate, zstd and libcrypto. The last one's plain SHA256 functions are called, which
  * OpenSSL 3 calls deprecated: its EVP interface brings the same code along with 3.6 MB of providers, and has every worker
  * touch 2.7 MB more.
  */
@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <openssl/sha.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -16,6 +17,8 @@
 
 /* Large enough that calls do not count, small enough that what was decompressed is still in the cache when it is hashed. */
 enum { IN_BYTES = 128 * 1024, OUT_BYTES = 256 * 1024 };
+/* Blobs of up to this size are waited for and decompressed in one go. */
+enum { WHOLE_BYTES = 8 << 20 };
 
 enum compression { PLAIN, GZIP, ZSTD };
 
@@ -29,7 +32,10 @@ struct source {
 	uint64_t produced;        /* bytes decompressed */
 	SHA256_CTX blob_sha, diff_sha;
 	size_t in_at, in_end;     /* what is read and not yet decompressed */
-	size_t out_at, out_end;   /* what is decompressed and not yet given out */
+	const uint8_t *window;    /* where that is which is given out: `out` or a part of `whole` */
+	size_t out_at, out_end;   /* what of it is decompressed and not yet given out */
+	uint8_t *whole;           /* all that a small blob has become; NULL: it is decompressed step by step */
+	size_t whole_bytes;
 	uint8_t in[IN_BYTES];
 	uint8_t out[OUT_BYTES];
 };
@@ -78,13 +84,49 @@ static enum compression detect(struct source *source) {
 	return memcmp(in, zstd_frame, 4) == 0 || skippable ? ZSTD : PLAIN;
 }
 
+/* Reads and hashes a blob as it comes. Returns its length; more than `max`: it has not been read whole. */
+static size_t read_early(struct request *request, uint8_t *to, size_t max, SHA256_CTX *sha) {
+	size_t at = 0;
+
+	for (;;) {
+		request_wait(request, at);
+		if (request->have > max)
+			return max + 1;
+		if (request->have == at)
+			return at;
+		ssize_t n = pread(request->blob, to + at, (size_t)request->have - at, (off_t)at);
+		if (n <= 0)
+			fail("read", n < 0 ? errno : 0, "the blob");
+		SHA256_Update(sha, to + at, (size_t)n);
+		at += (size_t)n;
+	}
+}
+
+/* Decompresses a small gzip blob in one go. False: it is not small, or not one that this is for; nothing has changed. */
+static bool take_whole(struct source *source) {
+	uint8_t *blob = must_alloc(WHOLE_BYTES);
+	SHA256_CTX sha;
+
+	SHA256_Init(&sha);
+	size_t length = read_early(source->request, blob, WHOLE_BYTES, &sha);
+	if (length <= WHOLE_BYTES)
+		source->whole = whole_gunzip(blob, length, source->request->max_bytes, &source->whole_bytes);
+	free(blob);
+	if (source->whole)
+		source->blob_sha = sha;
+	return source->whole;
+}
+
 struct source *source_open(struct request *request) {
 	struct source *source = must_alloc(sizeof *source);
 
 	source->request = request;
 	SHA256_Init(&source->blob_sha);
 	SHA256_Init(&source->diff_sha);
+	source->window = source->out;
 	source->compression = detect(source);
+	if (source->compression == GZIP && take_whole(source))
+		return source;
 	/* 16: only gzip's own format, with its checksum. */
 	if (source->compression == GZIP && inflateInit2(&source->gzip, 16 + MAX_WBITS) != Z_OK)
 		fail("memory", ENOMEM, "the gzip reader");
@@ -135,9 +177,19 @@ static void step_zstd(struct source *source) {
 	source->out_end = out.pos;
 }
 
+static void step_whole(struct source *source) {
+	size_t left = source->whole_bytes - (size_t)source->produced;
+
+	source->window = source->whole + source->produced;
+	source->out_end = left < OUT_BYTES ? left : OUT_BYTES;
+}
+
 /* False at the end of the stream. */
-static bool refill(struct source *source) {
-	source->out_at = source->out_end = 0;
+static bool step(struct source *source) {
+	if (source->whole) {
+		step_whole(source);
+		return source->out_end > 0;
+	}
 	while (source->out_end == 0) {
 		bool more = waiting(source) > 0 || fill(source);
 		if (!more && !source->member_open)
@@ -151,10 +203,18 @@ static bool refill(struct source *source) {
 		if (!more && source->out_end == 0 && source->member_open)
 			fail("truncated", 0, "the layer's compressed stream ends too early");
 	}
+	return true;
+}
+
+/* False at the end of the stream. */
+static bool refill(struct source *source) {
+	source->out_at = source->out_end = 0;
+	if (!step(source))
+		return false;
 	source->produced += source->out_end;
 	if (source->produced > source->request->max_bytes)
 		fail("limit", 0, "the layer has more than %llu bytes uncompressed", (unsigned long long)source->request->max_bytes);
-	SHA256_Update(&source->diff_sha, source->out, source->out_end);
+	SHA256_Update(&source->diff_sha, source->window, source->out_end);
 	return true;
 }
 
@@ -163,7 +223,7 @@ size_t source_next(struct source *source, const uint8_t **data, size_t max) {
 		return 0;
 	size_t there = source->out_end - source->out_at;
 	size_t n = there < max ? there : max;
-	*data = source->out + source->out_at;
+	*data = source->window + source->out_at;
 	source->out_at += n;
 	return n;
 }

@@ -63,6 +63,11 @@ uint64_t source_offset(const struct source *source);
 /* Reads everything that is left, then gives both digests. */
 void source_finish(struct source *source, char blob[DIGEST_HEX], char diff[DIGEST_HEX]);
 
+/* ---- whole.c ---- */
+
+/* A small gzip file's one member, decompressed; NULL where that is not what it is. The caller frees it. */
+uint8_t *whole_gunzip(const uint8_t *gzip, size_t length, uint64_t max_bytes, size_t *made);
+
 /* ---- tar.c: one entry after the other ---- */
 
 struct xattr {
