@@ -21,8 +21,14 @@ const maxStreams = 2000;
 const maxControlBytes = 64 * 1024;
 /** So many answers of ours may wait for a client to read. One that sends pings or streams and reads nothing isn't read either. */
 const maxOwed = 100;
-/** A client that waits while we hold it back is pinged, so that one that has gone is noticed by the write. */
+/** To a client that waits while we hold it back something is sent, so that one that has gone is noticed by the write. */
 const heartbeatMs = 2000;
+/**
+ * As if it answered a ping of the client's: those have odd numbers, and one that it never sent it must ignore (SPDY/3.1, 2.6.5).
+ * A ping of ours it would have to answer. moby/spdystream does that where it reads, so while its writes are held back it
+ * would not read either, and a connection that is full in both directions would stand still for ever.
+ */
+const heartbeat = pingFrame(0x7fffffff);
 
 const none = (): void => {};
 
@@ -65,7 +71,7 @@ export class SpdyConnection implements StreamOwner {
     this.#onActivity = onActivity;
     this.#heartbeat = setInterval(() => {
       if (this.#held.size > 0) {
-        transport.write([pingFrame(2)], none);
+        transport.write([heartbeat], none);
       }
     }, heartbeatMs);
     this.#heartbeat.unref();

@@ -1,5 +1,5 @@
 import { constants, createDeflate, createInflate } from "node:zlib";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { SpdyConnection } from "./spdy-connection.ts";
 import { spdyDictionary, spdyDictionaryId } from "./spdy-dictionary.ts";
 import { controlFrame, dataHead, flagFin, frameType, parseHead, pingFrame } from "./spdy-frames.ts";
@@ -171,6 +171,28 @@ describe("a connection", () => {
     streams[0]?.incoming.resume();
     await settle();
     expect(wire.paused).toBe(false);
+  });
+
+  it("sends what needs no answer while it holds the connection", async () => {
+    vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+    try {
+      const { wire, connection, send, settle } = fixture();
+      send(await new Client().open(1, {}));
+      await settle();
+      wire.sent.length = 0;
+      vi.advanceTimersByTime(60_000);
+      expect(wire.sent).toEqual([]);
+      send(data(1, "x".repeat(300_000)));
+      expect(wire.paused).toBe(true);
+      vi.advanceTimersByTime(4000);
+      const ids = wire.sent.map((frame) => frame.readUInt32BE(8));
+      expect(wire.sent).toEqual(ids.map(pingFrame));
+      // An even number is a ping of ours, and would have to be answered.
+      expect(ids.map((id) => id % 2)).toEqual([1, 1]);
+      connection.destroy();
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it("sends data and half-closes", async () => {
