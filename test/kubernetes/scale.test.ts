@@ -64,7 +64,11 @@ async function ready(): Promise<number> {
 }
 
 describe("scale", () => {
-  it("starts 110 pods with a small share of the work, and rests with them", async (test) => {
+  // Shares of a processor are what they are only while nothing else uses it: three tries.
+  it("starts 110 pods with a small share of the work, and rests with them", {
+    timeout: 900_000,
+    retry: 2,
+  }, async (test) => {
     await apply(test, "many");
     // The kubelet would count the pulls of the image, and refuse all above five in a second.
     await scale(1);
@@ -101,5 +105,5 @@ describe("scale", () => {
     expect(idlePercent).toBeLessThan(2);
     expect(server).toBeLessThan(150);
     expect(rest / pods).toBeLessThan(1);
-  }, 900_000);
+  });
 });
