@@ -26,6 +26,9 @@ const sysctlMistakes: Readonly<Record<string, string>> = {
   ERANGE: "the kernel takes no such value",
 };
 
+/** How a monitor calls a plan that it can't read. Ours are well formed: it is of a build whose plans have another form. */
+const unreadable = "malformed plan";
+
 /** The catalogue's code for a failure; `other` is what stages of the kernel's become. */
 export function failureError(failure: Failure, what: string, other: ErrorCode): BerthError {
   const reason = failure.errno === 0 ? "" : `: ${errnoName(failure.errno)}`;
@@ -38,6 +41,11 @@ export function failureError(failure: Failure, what: string, other: ErrorCode): 
     case "state":
       return new BerthError("wrong-state", message);
     case "request":
+      if (failure.text === unreadable) {
+        const way = "stop and remove the pod, and make it again";
+        return new BerthError("wrong-state", `${what}: the pod was made by another build of Berth: ${way}`);
+      }
+      return new BerthError("internal", message);
     case "spec":
       return new BerthError("internal", message);
     case "sysctl": {
