@@ -101,6 +101,18 @@ describe.skipIf(!hasNat)("ADD", () => {
     await world.deleteNetns("c");
   });
 
+  it("gives a pod of IPv4 alone no IPv6 (CVE-2020-10749), and takes none from the pod's other interfaces", async () => {
+    const disabled = async (name: string): Promise<string> =>
+      (await world.inPod("a", "cat", `/proc/sys/net/ipv6/conf/${name}/disable_ipv6`)).stdout.trim();
+    await world.must({ command: "ADD", id: "a", netns: "a", config: world.config() });
+    expect([await disabled("eth0"), await disabled("default")]).toEqual(["1", "0"]);
+    expect((await world.inPod("a", "ip", "-6", "address", "show", "dev", "eth0")).stdout).toBe("");
+    const again = await world.call({ command: "ADD", id: "a2", netns: "a", config: world.config() });
+    expect(again.code).toBe(1);
+    expect(await disabled("default")).toBe("0");
+    await world.must({ command: "DEL", id: "a", netns: "a", config: world.config() });
+  });
+
   it("refuses an interface that exists, and the plugin's own namespace", async () => {
     await world.must({ command: "ADD", id: "a", netns: "a", config: world.config() });
     const again = await world.call({ command: "ADD", id: "a2", netns: "a", config: world.config() });

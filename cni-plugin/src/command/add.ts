@@ -2,7 +2,7 @@ import type { Netns } from "../link/host.ts";
 import { hostLinkName, linkAlias, linkLocalOf, macOfAddress, macOfName, networkKey } from "../link/names.ts";
 import type { Link, RouteSpec } from "../link/rtnetlink.ts";
 import { limitBandwidth, shaperName } from "../link/shape.ts";
-import { configurePod, createVeth } from "../link/veth.ts";
+import { configurePod, createVeth, restoreIpv6, withholdIpv6 } from "../link/veth.ts";
 import type { Address, Family, Prefix } from "../spec/address.ts";
 import {
   bitsOf,
@@ -194,9 +194,16 @@ async function build(context: Context, request: Request, netns: Netns, undo: Und
     context.networks.clear();
     return ensureNetwork(context, config, gateways);
   };
-  const link = await attachLink(context, request, netns, network, assignment, undo, renew);
-  const routes = wantedRoutes(request, assignment);
   const addresses = assignment.addresses.map((entry) => entry.prefix);
+  const has6 = addresses.some(({ address }) => address.family === 6);
+  const ipv6Default = has6 ? undefined : withholdIpv6(context.host, netns);
+  const link = await attachLink(context, request, netns, network, assignment, undo, renew).catch(
+    (error: unknown) => {
+      restoreIpv6(context.host, netns, ipv6Default);
+      throw error;
+    },
+  );
+  const routes = wantedRoutes(request, assignment);
   const byGateway = config.ingressPolicy === "same-namespace";
   const configuring = configurePod(context.host, netns, {
     ifName: call.ifName,
@@ -209,6 +216,7 @@ async function build(context: Context, request: Request, netns: Netns, undo: Und
     byGateway,
     linkLocal: linkLocalOf(podMac(request, assignment)),
     ipv6: network.ipv6,
+    ipv6Default,
   });
   const plain = addresses.map((prefix) => prefix.address);
   // All of them only need the link. If one fails, the others still have to end before anything is undone.

@@ -56,16 +56,18 @@ export class Host {
     return { fd: handle.fd, path, inode, close: () => handle.close() };
   }
 
-  /**
-   * A channel inside the namespace, after `work` has run there. A namespace that isn't one of the network is refused
-   * by the kernel.
-   */
+  /** A channel inside the namespace, after `work` has run there. */
   enter(netns: Netns, work: () => void): Channel {
+    return this.inside(netns, () => {
+      work();
+      return new Channel(protocols.route, this.#routeLane);
+    });
+  }
+
+  /** What `work` gives inside the namespace. One that isn't of the network is refused by the kernel. */
+  inside<T>(netns: Netns, work: () => T): T {
     try {
-      return insideNetns(netns.fd, this.#home, () => {
-        work();
-        return new Channel(protocols.route, this.#routeLane);
-      });
+      return insideNetns(netns.fd, this.#home, work);
     } catch (cause) {
       if (cause instanceof CniError) throw cause;
       throw new CniError(codes.invalidNetns, `CNI_NETNS "${netns.path}" can't be entered: ${String(cause)}`, {
