@@ -19,6 +19,10 @@ beforeAll(async () => {
   server = await Berthd.start();
   await pull(server);
   pod = await TestPod.run(server);
+  // The server keeps the program of the rules for devices that the init of a shared PID namespace has.
+  await using _shared = await TestPod.run(server, {
+    linux: { securityContext: { namespaceOptions: { pid: NamespaceMode.POD } } },
+  });
 });
 
 afterAll(() => server[Symbol.asyncDispose]());
