@@ -84,10 +84,14 @@ static enum compression detect(struct source *source) {
 	return memcmp(in, zstd_frame, 4) == 0 || skippable ? ZSTD : PLAIN;
 }
 
-/* Reads and hashes a blob as it comes. Returns its length; more than `max`: it has not been read whole. */
-static size_t read_early(struct request *request, uint8_t *to, size_t max, SHA256_CTX *sha) {
-	size_t at = 0;
+/* Reads and hashes the rest of a blob as it comes, behind what is in `in`. Returns its length; more than `max`: not all was read. */
+static size_t read_rest(const struct source *source, uint8_t *to, size_t max, SHA256_CTX *sha) {
+	struct request *request = source->request;
+	size_t at = source->in_end;
 
+	if (at > max)
+		return max + 1;
+	memcpy(to, source->in, at);
 	for (;;) {
 		request_wait(request, at);
 		if (request->have > max)
@@ -104,13 +108,16 @@ static size_t read_early(struct request *request, uint8_t *to, size_t max, SHA25
 
 /* Decompresses a small gzip blob in one go. False: it is not small, or not one that this is for; nothing has changed. */
 static bool take_whole(struct source *source) {
-	uint8_t *blob = must_alloc(WHOLE_BYTES);
-	SHA256_CTX sha;
+	const struct request *request = source->request;
 
-	SHA256_Init(&sha);
-	size_t length = read_early(source->request, blob, WHOLE_BYTES, &sha);
-	if (length <= WHOLE_BYTES)
-		source->whole = whole_gunzip(blob, length, source->request->max_bytes, &source->whole_bytes);
+	if (request->size > WHOLE_BYTES)
+		return false;
+	size_t max = (size_t)request->size;
+	uint8_t *blob = must_alloc(max);
+	SHA256_CTX sha = source->blob_sha;
+	size_t length = read_rest(source, blob, max, &sha);
+	if (length <= max)
+		source->whole = whole_gunzip(blob, length, request->max_bytes, &source->whole_bytes);
 	free(blob);
 	if (source->whole)
 		source->blob_sha = sha;

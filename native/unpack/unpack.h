@@ -35,6 +35,7 @@ struct request {
 	int target;               /* the layer's directory; -1: only hash */
 	uint64_t max_bytes;       /* of the uncompressed layer */
 	uint64_t max_entries;
+	uint64_t size;            /* that the blob is going to have; a hint, for it may end earlier or later */
 	uint64_t have;            /* so many bytes of the blob are on disk */
 	bool ended;               /* `have` is the blob's whole size */
 	char line[2 * PATH_BYTES];

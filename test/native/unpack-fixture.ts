@@ -55,7 +55,9 @@ export class UnpackFixture {
   }
 
   start(name: string, limits: { maxBytes?: number; maxEntries?: number } = {}): UnpackJob {
-    return this.unpacker.unpack({ blob: name, into: name, maxBytes: 1e12, maxEntries: 1e6, ...limits });
+    const blobBytes = statSync(join(this.top, "images", name)).size;
+    const request = { blob: name, blobBytes, into: name, maxBytes: 1e12, maxEntries: 1e6, ...limits };
+    return this.unpacker.unpack(request);
   }
 
   /** Unpacks a whole blob, given as bytes or as a file. */

@@ -68,7 +68,7 @@ async function openIntake(
     await rm(directory, { recursive: true, force: true });
     throw error;
   });
-  const job = unpacker.unpack({ blob: join("ingest", name), into, ...limits });
+  const job = unpacker.unpack({ blob: join("ingest", name), blobBytes: descriptor.size, into, ...limits });
   return new Intake({
     path,
     directory,
