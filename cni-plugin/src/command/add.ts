@@ -196,13 +196,9 @@ async function build(context: Context, request: Request, netns: Netns, undo: Und
   };
   const addresses = assignment.addresses.map((entry) => entry.prefix);
   const has6 = addresses.some(({ address }) => address.family === 6);
-  const ipv6Default = has6 ? undefined : withholdIpv6(context.host, netns);
-  const link = await attachLink(context, request, netns, network, assignment, undo, renew).catch(
-    (error: unknown) => {
-      restoreIpv6(context.host, netns, ipv6Default);
-      throw error;
-    },
-  );
+  const ipv6Withheld = !has6 && withholdIpv6(context.host, netns);
+  if (ipv6Withheld) undo.push("let new interfaces have IPv6", async () => restoreIpv6(context.host, netns));
+  const link = await attachLink(context, request, netns, network, assignment, undo, renew);
   const routes = wantedRoutes(request, assignment);
   const byGateway = config.ingressPolicy === "same-namespace";
   const configuring = configurePod(context.host, netns, {
@@ -216,7 +212,7 @@ async function build(context: Context, request: Request, netns: Netns, undo: Und
     byGateway,
     linkLocal: linkLocalOf(podMac(request, assignment)),
     ipv6: network.ipv6,
-    ipv6Default,
+    ipv6Withheld,
   });
   const plain = addresses.map((prefix) => prefix.address);
   // All of them only need the link. If one fails, the others still have to end before anything is undone.

@@ -134,8 +134,8 @@ export interface PodSpec {
   readonly routes: readonly RouteSpec[];
   readonly linkLocal: Address | undefined;
   readonly ipv6: boolean;
-  /** What withholdIpv6 gave. */
-  readonly ipv6Default: string | undefined;
+  /** By withholdIpv6. */
+  readonly ipv6Withheld: boolean;
   /** Everything goes by the gateway, even to pods beside this one, and stays so whatever a router advises. */
   readonly byGateway: boolean;
 }
@@ -143,22 +143,23 @@ export interface PodSpec {
 const ipv6Default = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
 
 /**
- * Has interfaces that are made in the namespace start without IPv6; returns what restoreIpv6 or configurePod puts back. To take it
+ * Has interfaces that are made in the namespace start without IPv6, until restoreIpv6 or configurePod; false: they do so anyway. To take it
  * from one that is there, the kernel needs its lock on all links, and as long as somebody else holds that, the write
  * comes back and is repeated (restart_syscall), on this thread.
  */
-export function withholdIpv6(host: Host, netns: Netns): string | undefined {
-  return host.inside(netns, () => {
-    if (!existsSync(ipv6Default)) return undefined;
-    const before = readFileSync(ipv6Default, "utf8").trim();
-    if (before === "1") return undefined;
-    writeFileSync(ipv6Default, "1");
-    return before;
-  });
+export function withholdIpv6(host: Host, netns: Netns): boolean {
+  return host.inside(netns, () => existsSync(ipv6Default) && change(ipv6Default, "1"));
 }
 
-export function restoreIpv6(host: Host, netns: Netns, before: string | undefined): void {
-  if (before !== undefined) host.inside(netns, () => writeFileSync(ipv6Default, before));
+export function restoreIpv6(host: Host, netns: Netns): void {
+  host.inside(netns, () => change(ipv6Default, "0"));
+}
+
+/** Writes what is not so already; returns whether it did. */
+function change(path: string, value: "0" | "1"): boolean {
+  const isChange = readFileSync(path, "utf8").trim() !== value;
+  if (isChange) writeFileSync(path, value);
+  return isChange;
 }
 
 /**
@@ -167,7 +168,7 @@ export function restoreIpv6(host: Host, netns: Netns, before: string | undefined
  * strangers advertise (CVE-2020-10749).
  */
 function podSysctls(spec: PodSpec): void {
-  if (spec.ipv6Default !== undefined) writeFileSync(ipv6Default, spec.ipv6Default);
+  if (spec.ipv6Withheld) change(ipv6Default, "0");
   const has = (family: 4 | 6): boolean => spec.addresses.some((prefix) => prefix.address.family === family);
   if (has(4)) writeFileSync(`/proc/sys/net/ipv4/conf/${spec.ifName}/arp_notify`, "1");
   const ignoreRedirects = (folder: string): void =>
@@ -181,9 +182,7 @@ function podSysctls(spec: PodSpec): void {
     writeFileSync(`${base}/accept_ra`, "0");
     writeFileSync(`${base}/ndisc_notify`, "1");
   }
-  const disabled = has(6) ? "0" : "1";
-  if (readFileSync(`${base}/disable_ipv6`, "utf8").trim() !== disabled)
-    writeFileSync(`${base}/disable_ipv6`, disabled);
+  change(`${base}/disable_ipv6`, has(6) ? "0" : "1");
 }
 
 function podSteps(spec: PodSpec): readonly Step[] {
