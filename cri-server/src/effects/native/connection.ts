@@ -41,13 +41,11 @@ export function failureError(failure: Failure, what: string, other: ErrorCode): 
     case "state":
       return new BerthError("wrong-state", message);
     case "request":
-      if (failure.text === unreadable) {
-        const way = "stop and remove the pod, and make it again";
-        return new BerthError("wrong-state", `${what}: the pod was made by another build of Berth: ${way}`);
-      }
-      return new BerthError("internal", message);
-    case "spec":
-      return new BerthError("internal", message);
+    case "spec": {
+      if (failure.text !== unreadable) return new BerthError("internal", message);
+      const way = "stop and remove the pod, and make it again";
+      return new BerthError("wrong-state", `${what}: the pod was made by another build of Berth: ${way}`);
+    }
     case "sysctl": {
       const mistake = sysctlMistakes[errnoName(failure.errno)];
       if (mistake === undefined) return new BerthError(other, message);
