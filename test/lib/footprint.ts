@@ -3,7 +3,6 @@ import { join } from "node:path";
 import type { Berthd } from "./berthd.ts";
 import { run } from "./command.ts";
 import { eventually } from "./eventually.ts";
-import { isEmulated } from "./kernel.ts";
 
 /** Everything that a server and its pods hold, one thing a line, each kind with a word in front. */
 export type Footprint = ReadonlySet<string>;
@@ -116,7 +115,7 @@ export function isServersOwn(thing: string): boolean {
 export async function expectNothingLeft(
   server: Berthd,
   before: Footprint,
-  milliseconds = isEmulated ? 20_000 : 5000,
+  milliseconds = 5000,
 ): Promise<void> {
   await eventually(async () => {
     const left = [...(await footprint(server))].filter((thing) => !before.has(thing));
