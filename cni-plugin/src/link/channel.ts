@@ -88,6 +88,15 @@ export class Lane {
   }
 }
 
+/**
+ * recvmsg(2) says EINVAL once, without having lost anything, when it wanted to go on with a list that send(2), on another
+ * thread, was just ending: an empty list, or nearly (netlink_dump() in the kernel's af_netlink.c).
+ */
+function isSpurious(error: Error): boolean {
+  const { errno, syscall } = error as NodeJS.ErrnoException;
+  return syscall === "recvmsg" && errno === errnos.EINVAL;
+}
+
 /** A netlink socket with requests and replies. It stays in the network namespace in which it was made. */
 export class Channel {
   readonly #socket: RawNetlinkSocket;
@@ -109,7 +118,9 @@ export class Channel {
     // An exception in a listener ends the process without a word, so none may leave these.
     socket.on("message", (bytes) => this.#receive(bytes));
     socket.on("truncatedMessage", () => undefined);
-    socket.on("error", (error) => this.#fail(`netlink socket: ${error.message}`));
+    socket.on("error", (error) => {
+      if (!isSpurious(error)) this.#fail(`netlink socket: ${error.message}`);
+    });
     socket.unref();
   }
 
