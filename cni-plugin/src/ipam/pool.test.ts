@@ -57,7 +57,7 @@ describe.each(["indexed", "not indexed"])("a pool that is %s", (kind) => {
     const pool = await open();
     const ipam = ipamOf(small);
     await take(pool, ipam, "a");
-    await pool.flush();
+    await pool.close();
     const other = await open();
     expect(await take(other, ipam, "b")).toBe("10.0.0.3");
   });
@@ -132,6 +132,20 @@ describe("leases", () => {
     expect(await pool.release(address, owner("old"))).toBe(true);
   });
 
+  it("are made also when the directory is another one since a file was prepared", async () => {
+    const store = new LeaseStore(directory, "net");
+    const address = parseAddress("10.0.0.9", "ip");
+    await store.create(parseAddress("10.0.0.8", "ip"), owner("a"), proof);
+    await store.prepare();
+    await rm(join(directory, "net"), { recursive: true });
+    expect(await store.create(address, owner("b"), proof)).toBe(true);
+    await store.prepare();
+    expect(await store.create(address, owner("c"), proof)).toBe(false);
+    expect((await store.list()).map((lease) => lease.owner)).toEqual([owner("b")]);
+    await store.prepare();
+    store.close();
+  });
+
   it("carry their proof beside the content", async () => {
     const store = new LeaseStore(directory, "net");
     await store.create(parseAddress("10.0.0.9", "ip"), owner("a"), proof);
@@ -148,6 +162,6 @@ it("100 allocations at once are 100 addresses", async () => {
   const ipam = ipamOf({ ranges: [[{ subnet: "10.9.0.0/16" }]] });
   const given = await Promise.all(Array.from({ length: 100 }, (_, index) => take(pool, ipam, `c${index}`)));
   expect(new Set(given).size).toBe(100);
-  await pool.flush();
+  await pool.close();
   expect(parsePrefix("10.9.0.0/16", "x").length).toBe(16);
 });

@@ -12,6 +12,8 @@ export interface Allocation {
 
 /** An address that was just given back rests before the next pod gets it: its peers may still talk to it. */
 const quarantineMs = 60_000;
+/** After the last of a burst of pods. */
+const quietMs = 5;
 /** Without an index, so many guesses are cheaper than reading a directory of thousands. */
 const blindGuesses = 16;
 
@@ -33,6 +35,8 @@ export class Pool {
   readonly #pendingCursors = new Map<number, Address>();
   #indexed = false;
   #cursorTimer: NodeJS.Timeout | undefined;
+  #prepareTimer: NodeJS.Timeout | undefined;
+  #preparing: Promise<void> | undefined;
 
   constructor(store: LeaseStore) {
     this.store = store;
@@ -81,6 +85,7 @@ export class Pool {
           `wanted address ${formatAddress(unused.address)} is in no range set`,
         );
       }
+      this.#prepare();
       return done;
     } catch (error) {
       for (const { address } of done) await this.release(address, owner);
@@ -112,8 +117,25 @@ export class Pool {
     });
   }
 
-  /** Writes what is only in memory. */
-  async flush(): Promise<void> {
+  /** Writes what is only in memory, and closes what is open. */
+  async close(): Promise<void> {
+    clearTimeout(this.#prepareTimer);
+    await this.#flush();
+    await this.#preparing;
+    this.store.close();
+  }
+
+  /** For the pod after this one, when this one's call is through. */
+  #prepare(): void {
+    if (!this.#indexed) return;
+    clearTimeout(this.#prepareTimer);
+    this.#prepareTimer = setTimeout(() => {
+      // The next allocation tries it again, and tells its caller.
+      this.#preparing = this.store.prepare().catch(() => undefined);
+    }, quietMs).unref();
+  }
+
+  async #flush(): Promise<void> {
     clearTimeout(this.#cursorTimer);
     this.#cursorTimer = undefined;
     const pending = [...this.#pendingCursors];
@@ -166,7 +188,7 @@ export class Pool {
     if (this.#indexed) {
       this.#cursorTimer ??= setTimeout(() => {
         this.#cursorTimer = undefined;
-        this.flush().catch(() => undefined);
+        this.#flush().catch(() => undefined);
       }, 500).unref();
     }
     return found;

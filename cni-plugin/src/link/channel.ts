@@ -4,39 +4,15 @@ import { getSystemErrorName } from "node:util";
 import { RawNetlinkSocket } from "netlink/dist/raw.js";
 import { errnos, isNetlinkSocket, sendAsync, tameNetlinkSocket } from "../kernel/libc.ts";
 import { CniError, codes } from "../spec/errors.ts";
+import type { Reply } from "./batch.ts";
+import { Batch } from "./batch.ts";
 import type { Header, Message } from "./wire.ts";
-import {
-  attributeText,
-  decodeAttributes,
-  decodeMessages,
-  encodeMessages,
-  flags,
-  messageType,
-} from "./wire.ts";
+import { decodeMessages, encodeMessages, flags } from "./wire.ts";
 
 export const protocols = { route: 0, netfilter: 12 } as const;
 
-/** The kernel's answer to one message. */
-export interface Reply {
-  /** 0, or the positive errno. */
-  readonly errno: number;
-  /** What the kernel said about it, if anything (extended acknowledgement). */
-  readonly note: string;
-  /** Bodies of the messages that came before the acknowledgement, with their types. */
-  readonly parts: readonly Header[];
-}
-
-interface Pending {
-  readonly parts: Header[];
-  readonly settle: (reply: Reply) => void;
-}
-
 const bufferSize = 4 << 20;
 const replyTimeoutMs = 15_000;
-const NLMSGERR_ATTR_MSG = 1;
-const NLM_F_ACK_TLVS = 0x200;
-const NLM_F_CAPPED = 0x100;
-const NLM_F_DUMP_INTR = 0x10;
 /** What changes all the time can't be listed; then the caller hears of it. */
 const dumpAttempts = 20;
 
@@ -102,7 +78,8 @@ export class Channel {
   readonly #socket: RawNetlinkSocket;
   readonly #fd: number;
   readonly #lane: Lane;
-  readonly #pending = new Map<number, Pending>();
+  /** Few, and the kernel answers the first first. */
+  readonly #batches: Batch[] = [];
   #seq = 1;
   #closed = false;
   #sending = 0;
@@ -124,15 +101,10 @@ export class Channel {
     socket.unref();
   }
 
-  /** Sends all in one go and waits for every answer. Each message is asked to be acknowledged. */
+  /** Sends all in one go and waits until the kernel is done with the last. */
   request(messages: readonly Message[]): Promise<readonly Reply[]> {
-    const marked = messages.map((message) => ({
-      ...message,
-      flags: message.flags | flags.request | flags.ack,
-    }));
-    const { first, replies } = this.#expect(marked.length);
-    const patience = this.#send(encodeMessages(marked, first), first, marked.length);
-    return Promise.all(replies).finally(() => patience.abort());
+    const last = messages.length - 1;
+    return this.#send(messages, (index) => index === last, false);
   }
 
   /**
@@ -171,28 +143,15 @@ export class Channel {
    * A transaction of nf_tables: between two markers, all or nothing. Resolves with the first error or with the last
    * acknowledgement; `at` is the index of the message that the kernel disliked.
    */
-  transaction(
+  async transaction(
     begin: Message,
     messages: readonly Message[],
     end: Message,
   ): Promise<Reply & { readonly at: number }> {
-    const all = [begin, ...messages, end].map((message, index) => ({
-      ...message,
-      flags: message.flags | flags.request | (index > 0 && index <= messages.length ? flags.ack : 0),
-    }));
-    const { first, replies } = this.#expect(all.length);
-    const patience = this.#send(encodeMessages(all, first), first, all.length);
-    const failed = Promise.withResolvers<Reply & { readonly at: number }>();
-    for (const [index, reply] of replies.entries()) {
-      void reply.then((value) => {
-        if (value.errno !== 0) failed.resolve({ ...value, at: index - 1 });
-      });
-    }
-    const passed = Promise.all(replies.slice(1, -1)).then(() => ({ errno: 0, note: "", parts: [], at: -1 }));
-    return Promise.race([failed.promise, passed]).finally(() => {
-      patience.abort();
-      this.#forget(first, all.length);
-    });
+    if (messages.length === 0) return { errno: 0, note: "", parts: [], at: -1 };
+    const replies = await this.#send([begin, ...messages, end], (index) => index === messages.length, true);
+    const at = replies.findIndex((reply) => reply.errno !== 0);
+    return { ...(replies[at] ?? { errno: 0, note: "", parts: [] }), at: at < 0 ? -1 : at - 1 };
   }
 
   close(): void {
@@ -202,23 +161,31 @@ export class Channel {
     if (this.#sending === 0) this.#socket.close();
   }
 
-  #expect(count: number): { readonly first: number; readonly replies: readonly Promise<Reply>[] } {
+  /**
+   * Sends in the order of calls, so that what undoes something comes after it, however late that was. Answers are
+   * waited for up to the one message that `isLast` marks, or the first error if `brief`.
+   */
+  #send(
+    messages: readonly Message[],
+    isLast: (index: number) => boolean,
+    brief: boolean,
+  ): Promise<readonly Reply[]> {
     if (this.#closed) throw new CniError(codes.internal, "netlink socket closed");
-    const first = this.#seq;
-    this.#seq += count;
-    if (this.#pending.size === 0) this.#socket.ref();
-    const replies = Array.from({ length: count }, (_, index) => {
-      return new Promise<Reply>((settle) => this.#pending.set(first + index, { parts: [], settle }));
-    });
-    return { first, replies };
+    if (messages.length === 0) return Promise.resolve([]);
+    const marked = messages.map((message, index) => ({
+      ...message,
+      flags: message.flags | flags.request | (isLast(index) ? flags.ack : 0),
+    }));
+    const batch = new Batch(this.#seq, messages.findIndex((_, index) => isLast(index)) + 1, brief);
+    this.#seq += messages.length;
+    if (this.#batches.length === 0) this.#socket.ref();
+    this.#batches.push(batch);
+    this.#write(encodeMessages(marked, batch.first), batch);
+    return batch.replies;
   }
 
-  /**
-   * Sends in the order of calls, so that what undoes something comes after it, however late that was. Patience begins
-   * when the kernel has taken the messages: before that they wait for others' work.
-   */
-  #send(bytes: Buffer, first: number, count: number): AbortController {
-    const patience = new AbortController();
+  /** Patience begins when the kernel has taken the messages: before that they wait for others' work. */
+  #write(bytes: Buffer, batch: Batch): void {
     this.#sending += 1;
     const sent = this.#lane.run(() => (this.#closed ? Promise.resolve() : sendAsync(this.#fd, bytes)));
     // The descriptor must stay open while a pool thread uses it, else the number could be another file by then.
@@ -226,66 +193,35 @@ export class Channel {
       this.#sending -= 1;
       if (this.#closed && this.#sending === 0) this.#socket.close();
     };
+    const giveUp = (note: string): void => this.#settle(batch, { errno: 110, note });
     sent.then(
       () => {
         finish();
-        if (patience.signal.aborted) return;
-        const timer = setTimeout(
-          () => this.#giveUp(first, count, "no reply of the kernel"),
-          replyTimeoutMs,
-        ).unref();
-        patience.signal.addEventListener("abort", () => clearTimeout(timer));
+        if (this.#batches.includes(batch)) batch.wait(replyTimeoutMs, () => giveUp("no reply of the kernel"));
       },
       (error: unknown) => {
         finish();
-        this.#giveUp(first, count, String(error));
+        giveUp(String(error));
       },
     );
-    return patience;
   }
 
   #receive(bytes: Buffer): void {
     for (const message of decodeMessages(bytes)) {
-      const pending = this.#pending.get(message.seq);
-      if (pending === undefined) continue;
-      if (message.type === messageType.error) this.#settle(message.seq, parseError(message, pending.parts));
-      else if (message.type === messageType.done) {
-        const status = message.body.length >= 4 ? -message.body.readInt32LE() : 0;
-        const torn = [message, ...pending.parts].some((part) => (part.flags & NLM_F_DUMP_INTR) !== 0);
-        const errno = status === 0 && torn ? errnos.EINTR : status;
-        this.#settle(message.seq, { errno, note: "", parts: pending.parts });
-      } else pending.parts.push(message);
+      const batch = this.#batches.find((candidate) => candidate.has(message.seq));
+      if (batch?.take(message) === true) this.#settle(batch);
     }
   }
 
-  #settle(seq: number, reply: Reply): void {
-    const pending = this.#pending.get(seq);
-    if (pending === undefined) return;
-    this.#pending.delete(seq);
-    if (this.#pending.size === 0 && !this.#closed) this.#socket.unref();
-    pending.settle(reply);
-  }
-
-  #forget(first: number, count: number): void {
-    for (let seq = first; seq < first + count; seq++) this.#settle(seq, { errno: 0, note: "", parts: [] });
-  }
-
-  #giveUp(first: number, count: number, note: string): void {
-    for (let seq = first; seq < first + count; seq++) this.#settle(seq, { errno: 110, note, parts: [] });
+  #settle(batch: Batch, outcome?: { readonly errno: number; readonly note: string }): void {
+    const at = this.#batches.indexOf(batch);
+    if (at < 0) return;
+    this.#batches.splice(at, 1);
+    if (this.#batches.length === 0 && !this.#closed) this.#socket.unref();
+    batch.settle(outcome);
   }
 
   #fail(note: string): void {
-    for (const seq of [...this.#pending.keys()]) this.#settle(seq, { errno: 5, note, parts: [] });
+    for (const batch of [...this.#batches]) this.#settle(batch, { errno: 5, note });
   }
-}
-
-function parseError(message: Header, parts: readonly Header[]): Reply {
-  const errno = -message.body.readInt32LE(0);
-  let note = "";
-  if ((message.flags & NLM_F_ACK_TLVS) !== 0) {
-    const payload = (message.flags & NLM_F_CAPPED) !== 0 || errno === 0 ? 16 : message.body.readUInt32LE(4);
-    note =
-      attributeText(decodeAttributes(message.body, 4 + ((payload + 3) & ~3)).get(NLMSGERR_ATTR_MSG)) ?? "";
-  }
-  return { errno, note, parts };
 }

@@ -2,7 +2,7 @@ import { closeSync, fstatSync, openSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { insideNetns } from "../kernel/libc.ts";
 import { CniError, codes } from "../spec/errors.ts";
-import type { Reply } from "./channel.ts";
+import type { Reply } from "./batch.ts";
 import { Channel, Lane, protocols, refusal } from "./channel.ts";
 import type { Link } from "./rtnetlink.ts";
 import { decodeLink, doomedGroup, getLinkByName, rtm } from "./rtnetlink.ts";

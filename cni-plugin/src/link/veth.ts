@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { errnos } from "../kernel/libc.ts";
 import type { Address, Prefix } from "../spec/address.ts";
 import { formatAddress, formatPrefix } from "../spec/address.ts";
@@ -148,18 +148,25 @@ const ipv6Default = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
  * comes back and is repeated (restart_syscall), on this thread.
  */
 export function withholdIpv6(host: Host, netns: Netns): boolean {
-  return host.inside(netns, () => existsSync(ipv6Default) && change(ipv6Default, "1"));
+  return host.inside(netns, () => {
+    const withheld = readSwitch(ipv6Default) === "0";
+    if (withheld) writeFileSync(ipv6Default, "1");
+    return withheld;
+  });
 }
 
 export function restoreIpv6(host: Host, netns: Netns): void {
-  host.inside(netns, () => change(ipv6Default, "0"));
+  host.inside(netns, () => writeFileSync(ipv6Default, "0"));
 }
 
-/** Writes what is not so already; returns whether it did. */
-function change(path: string, value: "0" | "1"): boolean {
-  const isChange = readFileSync(path, "utf8").trim() !== value;
-  if (isChange) writeFileSync(path, value);
-  return isChange;
+/** undefined: this kernel has no such thing. */
+function readSwitch(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 /**
@@ -168,7 +175,7 @@ function change(path: string, value: "0" | "1"): boolean {
  * strangers advertise (CVE-2020-10749).
  */
 function podSysctls(spec: PodSpec): void {
-  if (spec.ipv6Withheld) change(ipv6Default, "0");
+  if (spec.ipv6Withheld) writeFileSync(ipv6Default, "0");
   const has = (family: 4 | 6): boolean => spec.addresses.some((prefix) => prefix.address.family === family);
   if (has(4)) writeFileSync(`/proc/sys/net/ipv4/conf/${spec.ifName}/arp_notify`, "1");
   const ignoreRedirects = (folder: string): void =>
@@ -176,13 +183,15 @@ function podSysctls(spec: PodSpec): void {
   // IPv4 follows a redirect when either of the two says so.
   for (const name of ["all", spec.ifName]) ignoreRedirects(`ipv4/conf/${name}`);
   const base = `/proc/sys/net/ipv6/conf/${spec.ifName}`;
-  if (!existsSync(base)) return;
+  const disabled = readSwitch(`${base}/disable_ipv6`);
+  if (disabled === undefined) return;
   ignoreRedirects(`ipv6/conf/${spec.ifName}`);
   if (has(6)) {
     writeFileSync(`${base}/accept_ra`, "0");
     writeFileSync(`${base}/ndisc_notify`, "1");
   }
-  change(`${base}/disable_ipv6`, has(6) ? "0" : "1");
+  const wanted = has(6) ? "0" : "1";
+  if (disabled !== wanted) writeFileSync(`${base}/disable_ipv6`, wanted);
 }
 
 function podSteps(spec: PodSpec): readonly Step[] {

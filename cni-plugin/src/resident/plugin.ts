@@ -76,7 +76,7 @@ async function openResources(options: PluginOptions, reaper: Reaper): Promise<Re
 async function closeResources({ host, unlink, pools, gates }: Resources, leaveLinks: boolean): Promise<void> {
   if (leaveLinks) unlink.abandon();
   else await unlink.flush();
-  for (const pool of pools.values()) await (await pool).flush();
+  for (const pool of pools.values()) await (await pool).close();
   for (const gate of gates.values()) await gate.close();
   host.close();
 }

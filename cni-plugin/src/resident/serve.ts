@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync } from "node:fs";
+import { closeSync, openSync, readlinkSync } from "node:fs";
 import { chmod, mkdir, unlink } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { createConnection, createServer } from "node:net";
@@ -27,22 +27,14 @@ function isAnswered(path: string): Promise<boolean> {
   });
 }
 
-/**
- * Opens what the launcher has open. Its descriptors are links that lead to the very file, whatever the mount
- * namespaces of both are.
- */
-function openPeerFile(pid: number, fd: number): number {
-  return openSync(`/proc/${pid}/fd/${fd}`, "r");
+/** What the launcher has open: a link that leads to the very file, whatever the mount namespaces of both are. */
+function peerFile(pid: number, fd: number): string {
+  return `/proc/${pid}/fd/${fd}`;
 }
 
 /** True when the launcher is in this process's network namespace: what it means by a bridge is then what we mean. */
 function sameNamespace(pid: number, fd: number, home: bigint): boolean {
-  const own = openPeerFile(pid, fd);
-  try {
-    return fstatSync(own, { bigint: true }).ino === home;
-  } finally {
-    closeSync(own);
-  }
+  return readlinkSync(peerFile(pid, fd)) === `net:[${home}]`;
 }
 
 class Conversation {
@@ -78,7 +70,7 @@ class Conversation {
         this.#socket.end(refused);
         return;
       }
-      netnsFd = request.netnsFd < 0 ? undefined : openPeerFile(peer.pid, request.netnsFd);
+      netnsFd = request.netnsFd < 0 ? undefined : openSync(peerFile(peer.pid, request.netnsFd), "r");
     } catch {
       // The launcher ended, or /proc hides it: nothing has been done yet, so it may do it by itself.
       this.#socket.end(refused);
