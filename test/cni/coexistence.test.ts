@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { eventually } from "../lib/eventually.ts";
 import { hasNat } from "../lib/kernel.ts";
+import { askWhoami, serveWhoami } from "./whoami.ts";
 import type { Json } from "./world.ts";
 import { World } from "./world.ts";
 
@@ -20,8 +21,7 @@ beforeAll(async () => {
   if (!hasNat) return;
   server = await add("a", { runtimeConfig });
   client = await add("b", {});
-  world.start("ip", "netns", "exec", "a", "python3", "-c", whoami);
-  await eventually(async () => expect(await ask(`${server}:80`)).not.toBe(""));
+  await serveWhoami(world, 80, "a");
 });
 afterAll(async () => {
   for (const id of ["a", "b"]) await world.must({ command: "DEL", id, config: world.config() });
@@ -33,26 +33,12 @@ afterEach(async () => {
   await world.outcomeOf("nft", "delete", "table", "ip", "kube-proxy");
 });
 
-const whoami = `
-import http.server
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200); self.end_headers(); self.wfile.write(self.client_address[0].encode())
-    def log_message(self, *args): pass
-http.server.HTTPServer(("0.0.0.0", 80), Handler).serve_forever()
-`;
-
 async function add(id: string, more: Json): Promise<string> {
   const { ips } = await world.must({ command: "ADD", id, netns: id, config: world.config(more) });
   return (ips as readonly { readonly address: string }[])[0]?.address.replace(/\/.*/, "") ?? "";
 }
 
-/** Which address the server sees its client by; "" when it does not answer. */
-async function ask(target: string, from?: string): Promise<string> {
-  const command = ["curl", "-sS", "-m", "2", `http://${target}/`];
-  const { stdout } = await (from === undefined ? world.outcomeOf(...command) : world.inPod(from, ...command));
-  return stdout;
-}
+const ask = (target: string, from?: string): Promise<string> => askWhoami(world, target, from);
 
 async function hostPortsWork(): Promise<void> {
   expect(await ask("127.0.0.1:8080")).toBe("10.66.0.1");
