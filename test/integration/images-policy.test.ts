@@ -1,8 +1,9 @@
-import { createHash, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import { generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { Berthd } from "../lib/berthd.ts";
+import { claim, pushSignature, topDigest } from "../lib/cosign.ts";
 import { ImageFixture } from "../lib/image-fixture.ts";
 import { busybox, pull, TestPod } from "../lib/pod.ts";
 import { registryAddress } from "../lib/registry.ts";
@@ -10,70 +11,22 @@ import { registryAddress } from "../lib/registry.ts";
 const repository = "k8s-staging-cri-tools/test-image-2";
 const unsigned = "k8s-staging-cri-tools/test-image-3";
 const reference = `${registryAddress}/${repository}:latest`;
-const api = `http://${registryAddress}/v2`;
 
 const team = generateKeyPairSync("ec", { namedCurve: "P-256" });
 const stranger = generateKeyPairSync("ed25519");
 const pem = (key: KeyObject): string => key.export({ type: "spki", format: "pem" }).toString();
-const digestOf = (data: Buffer): string => `sha256:${createHash("sha256").update(data).digest("hex")}`;
 
-async function topDigest(name: string): Promise<string> {
-  const accept = "application/vnd.docker.distribution.manifest.list.v2+json";
-  const answer = await fetch(`${api}/${name}/manifests/latest`, { method: "HEAD", headers: { accept } });
-  return answer.headers.get("docker-content-digest") ?? "";
-}
-
-async function pushBlob(name: string, data: Buffer): Promise<void> {
-  const session = await fetch(`${api}/${name}/blobs/uploads/`, { method: "POST" });
-  const upload = new URL(session.headers.get("location") ?? "", api);
-  upload.searchParams.set("digest", digestOf(data));
-  await fetch(upload, {
-    method: "PUT",
-    body: new Uint8Array(data),
-    headers: { "content-type": "application/octet-stream" },
-  });
-}
-
-/** Signs as cosign does: a payload as a layer, its signature as an annotation, under a tag made of the digest. */
+/** Signs with a key that nobody vouches for. */
 async function signImage(name: string, digest: string, key: KeyObject, claimed = digest): Promise<void> {
-  const payload = Buffer.from(
-    JSON.stringify({
-      critical: {
-        identity: { "docker-reference": name },
-        image: { "docker-manifest-digest": claimed },
-        type: "cosign container image signature",
-      },
-      optional: null,
-    }),
-  );
-  const config = Buffer.from("{}");
-  await pushBlob(name, payload);
-  await pushBlob(name, config);
+  const payload = claim(name, claimed);
   const signature = sign(key.asymmetricKeyType === "ed25519" ? null : "sha256", payload, key);
-  const manifest = JSON.stringify({
-    schemaVersion: 2,
-    mediaType: "application/vnd.oci.image.manifest.v1+json",
-    config: {
-      mediaType: "application/vnd.oci.image.config.v1+json",
-      digest: digestOf(config),
-      size: config.length,
-    },
-    layers: [
-      {
-        mediaType: "application/vnd.dev.cosign.simplesigning.v1+json",
-        digest: digestOf(payload),
-        size: payload.length,
-        annotations: { "dev.cosignproject.cosign/signature": signature.toString("base64") },
-      },
-    ],
+  await pushSignature(name, digest, payload, {
+    "dev.cosignproject.cosign/signature": signature.toString("base64"),
   });
-  const put = await fetch(`${api}/${name}/manifests/${digest.replace(":", "-")}.sig`, {
-    method: "PUT",
-    body: manifest,
-    headers: { "content-type": "application/vnd.oci.image.manifest.v1+json" },
-  });
-  expect(put.status).toBe(201);
 }
+
+const certified = (trust: string): string =>
+  `[[rule]]\nimages = ["*"]\nrequire = "certificate"\n${trust}\nidentity = "*"\nissuer = "https://x.test"\n`;
 
 const signal = new AbortController().signal;
 const refused = { code: "signature-invalid", message: expect.stringMatching(/^SignatureValidationFailed: /) };
@@ -235,6 +188,8 @@ describe("a policy of signatures", () => {
     ["nonsense", "= ="],
     ["an unknown requirement", '[[rule]]\nimages = ["*"]\nrequire = "luck"'],
     ["a key that is missing", '[[rule]]\nimages = ["*"]\nrequire = "signature"\nkeys = ["/none.pub"]'],
+    ["a root that is missing", certified('roots = ["/none.pem"]\nlog_keys = ["team.pub"]')],
+    ["a root that is none", certified('roots = ["team.pub"]\nlog_keys = ["team.pub"]')],
     ["no images", '[[rule]]\nrequire = "nothing"'],
   ])("that is broken (%s) stops every pull", async (_, text) => {
     await using fixture = await ImageFixture.open();

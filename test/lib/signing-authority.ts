@@ -3,13 +3,20 @@ import { createHash, createPrivateKey, generateKeyPairSync, type KeyObject, sign
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { CertificateLog } from "./certificate-log.ts";
 
 /** What a leaf certificate says. */
 export interface Identity {
-  /** As openssl writes names: URI:..., email:... */
+  /** As openssl writes names: URI:..., email:...; several with a semicolon between; DER:... for all of the extension. */
   readonly name: string;
   readonly issuer: string;
   readonly usage?: string;
+  /** One of this authority's; left out: the root. */
+  readonly by?: Authority;
+  /** In the log of certificates, with its receipt. */
+  readonly logged?: boolean;
+  /** May issue others. */
+  readonly isAuthority?: boolean;
 }
 
 export interface Leaf {
@@ -17,75 +24,106 @@ export interface Leaf {
   readonly key: KeyObject;
 }
 
+/** A certificate that others are issued by, a file of the authority's folder. */
+export interface Authority {
+  readonly file: string;
+  readonly certificate: string;
+}
+
+export interface Receipt {
+  readonly seconds?: number;
+  readonly kind?: string;
+  /** PEM: what the log says that the signature is by. */
+  readonly by: string;
+}
+
+const pem = (key: KeyObject): string => key.export({ type: "spki", format: "pem" }).toString();
+
 /** A certificate authority and a transparency log of the tests' own, in the manner of sigstore's. */
 export class SigningAuthority implements Disposable {
   readonly #dir = mkdtempSync(join(tmpdir(), "berth-ca-"));
   readonly #log = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  readonly certificateLog = new CertificateLog();
   readonly root: string;
+  #made = 0;
 
-  constructor() {
+  /** Two of one name differ in their keys alone. */
+  constructor(constraints = "CA:TRUE") {
     this.#openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "root.key");
-    const subject = ["-subj", "/CN=root", "-addext", "basicConstraints=critical,CA:TRUE"];
+    const subject = ["-subj", "/CN=root", "-addext", `basicConstraints=critical,${constraints}`];
     this.#openssl("req", "-x509", "-new", "-key", "root.key", "-days", "10", ...subject, "-out", "root.pem");
     this.root = this.#read("root.pem");
   }
 
   get logKey(): string {
-    return this.#log.publicKey.export({ type: "spki", format: "pem" }).toString();
+    return pem(this.#log.publicKey);
   }
 
-  issue({ name, issuer, usage = "codeSigning" }: Identity): Leaf {
+  /** An authority below the root. */
+  intermediate(usage = "keyCertSign,cRLSign"): Authority {
+    const extensions = ["basicConstraints=critical,CA:TRUE", `keyUsage=critical,${usage}`];
+    return this.#certificate("/CN=intermediate", extensions, "root");
+  }
+
+  issue({ name, issuer, usage = "codeSigning", by, logged = false, isAuthority = false }: Identity): Leaf {
+    const names = name.split(";").map((one, n) => one.replace(":", `.${n}=`));
+    const isEncoded = name.startsWith("DER:");
     const extensions = [
+      `basicConstraints=CA:${isAuthority ? "TRUE" : "FALSE"}`,
       `extendedKeyUsage=${usage}`,
-      "subjectAltName=@names",
+      `subjectAltName=${isEncoded ? name : "@names"}`,
       `1.3.6.1.4.1.57264.1.8=ASN1:UTF8String:${issuer}`,
-      "[names]",
-      name.replace(":", ".1="),
+      ...(isEncoded ? [] : ["[names]", ...names]),
     ];
-    writeFileSync(join(this.#dir, "leaf.ext"), extensions.join("\n"));
-    this.#openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "leaf.key");
-    this.#openssl("req", "-new", "-key", "leaf.key", "-subj", "/", "-out", "leaf.csr");
-    const by = ["-CA", "root.pem", "-CAkey", "root.key", "-CAcreateserial"];
-    this.#openssl(
-      "x509",
-      "-req",
-      "-in",
-      "leaf.csr",
-      ...by,
-      "-days",
-      "1",
-      "-extfile",
-      "leaf.ext",
-      "-out",
-      "leaf.pem",
-    );
-    return { certificate: this.#read("leaf.pem"), key: createPrivateKey(this.#read("leaf.key")) };
+    const { file, certificate } = this.#certificate("/", extensions, by?.file ?? "root");
+    const key = createPrivateKey(this.#read(`${file}.key`));
+    if (!logged) {
+      return { certificate, key };
+    }
+    const above = by ?? { file: "root", certificate: this.root };
+    const aboveKey = createPrivateKey(this.#read(`${above.file}.key`));
+    return { certificate: this.certificateLog.enter(certificate, above.certificate, aboveKey), key };
+  }
+
+  /** What a leaf, which must be none, has issued. */
+  issuedByLeaf({ certificate, key }: Leaf, identity: Identity): Leaf {
+    this.#made++;
+    const file = `leaf${this.#made}`;
+    writeFileSync(join(this.#dir, `${file}.pem`), certificate);
+    writeFileSync(join(this.#dir, `${file}.key`), key.export({ type: "pkcs8", format: "pem" }));
+    return this.issue({ ...identity, by: { file, certificate } });
   }
 
   /** The log's receipt of a signature. */
-  receipt(
-    payload: Buffer,
-    signature: string,
-    certificate: string,
-    seconds = Math.floor(Date.now() / 1000),
-  ): string {
+  receipt(payload: Buffer, signature: string, { seconds, kind = "hashedrekord", by }: Receipt): string {
     const record = {
       apiVersion: "0.0.1",
-      kind: "hashedrekord",
+      kind,
       spec: {
         data: { hash: { algorithm: "sha256", value: createHash("sha256").update(payload).digest("hex") } },
-        signature: {
-          content: signature,
-          publicKey: { content: Buffer.from(certificate).toString("base64") },
-        },
+        signature: { content: signature, publicKey: { content: Buffer.from(by).toString("base64") } },
       },
     };
     const body = Buffer.from(JSON.stringify(record)).toString("base64");
-    const entry = { body, integratedTime: seconds, logID: "c0d23d6ad406973f", logIndex: 7 };
-    const promise = sign("sha256", Buffer.from(JSON.stringify(entry)), this.#log.privateKey).toString(
-      "base64",
-    );
-    return JSON.stringify({ SignedEntryTimestamp: promise, Payload: entry });
+    const logID = createHash("sha256")
+      .update(this.#log.publicKey.export({ type: "spki", format: "der" }))
+      .digest("hex");
+    const integratedTime = seconds ?? Math.floor(Date.now() / 1000);
+    const entry = { body, integratedTime, logID, logIndex: 7 };
+    const promise = sign("sha256", Buffer.from(JSON.stringify(entry)), this.#log.privateKey);
+    return JSON.stringify({ SignedEntryTimestamp: promise.toString("base64"), Payload: entry });
+  }
+
+  #certificate(subject: string, extensions: readonly string[], by: string): Authority {
+    this.#made++;
+    const file = `made${this.#made}`;
+    writeFileSync(join(this.#dir, `${file}.ext`), extensions.join("\n"));
+    this.#openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", `${file}.key`);
+    this.#openssl("req", "-new", "-key", `${file}.key`, "-subj", subject, "-out", `${file}.csr`);
+    const input = ["-req", "-in", `${file}.csr`, "-days", "1", "-extfile", `${file}.ext`];
+    const authority = ["-CA", `${by}.pem`, "-CAkey", `${by}.key`, "-CAcreateserial"];
+    this.#openssl("x509", ...input, ...authority, "-out", `${file}.pem`);
+    return { file, certificate: this.#read(`${file}.pem`) };
   }
 
   #openssl(...words: readonly string[]): void {

@@ -10,17 +10,27 @@ export interface PolicyRule {
 export type PolicyRequirement =
   | { readonly kind: "nothing" }
   | { readonly kind: "reject" }
-  /** A signature by one of these keys (PEM). */
-  | { readonly kind: "signature"; readonly keys: readonly string[] }
-  /** A signature by whoever has this identity. */
-  | ({ readonly kind: "certificate" } & CertificateRequirement);
+  | KeyRequirement
+  | CertificateRequirement;
 
-/** Keyless signing: short-lived certificates, and a log that has seen each signature. */
+/** A signature by one of these keys. */
+export interface KeyRequirement {
+  readonly kind: "signature";
+  /** PEM */
+  readonly keys: readonly string[];
+  /** Keys of transparency logs, PEM: one of them has to have seen the signature; none: no log is asked for. */
+  readonly logKeys: readonly string[];
+}
+
+/** A signature by whoever has this identity. Keyless signing: short-lived certificates, and a log that has seen each signature. */
 export interface CertificateRequirement {
-  /** PEM, one or more. */
+  readonly kind: "certificate";
+  /** PEM, one or more, with intermediates or without. */
   readonly roots: string;
   /** Keys of transparency logs, PEM. */
   readonly logKeys: readonly string[];
+  /** Keys of certificate transparency logs, PEM: one of them has to have seen the certificate; none: no log is asked for. */
+  readonly ctLogKeys: readonly string[];
   /** A URI or mail address, `*` for any characters. */
   readonly identity: string;
   /** Who vouches for the identity: the OpenID provider's URL. */

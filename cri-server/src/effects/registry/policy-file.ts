@@ -2,6 +2,7 @@ import { createPublicKey } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { parse } from "smol-toml";
+import { certificatesOf, isRoot } from "../../domain/image/certificates.ts";
 import { BerthError } from "../../errors/berth-error.ts";
 import type { ImagePolicy, PolicyRequirement, PolicyRule } from "../../ports/image-policy.ts";
 
@@ -16,7 +17,8 @@ type Table = Readonly<Record<string, unknown>>;
  *     require = "signature"              # or "nothing", "reject"
  *     keys = ["/etc/berth/keys/team.pub"]
  *
- * or, with `require = "certificate"`: roots, log_keys, identity and issuer.
+ * or, with `require = "certificate"`: roots, log_keys, identity and issuer. `log_keys` may be given for "signature" too, and
+ * `ct_log_keys` for "certificate".
  */
 export class PolicyFile implements ImagePolicy {
   readonly #path: string;
@@ -62,8 +64,10 @@ export class PolicyFile implements ImagePolicy {
       case "reject":
         return { kind: table.require };
       case "signature": {
-        const files = this.#files(table.keys, `${where}: keys`);
-        return { kind: "signature", keys: await Promise.all(files.map(readKey)) };
+        const keys = await this.#keys(table.keys, `${where}: keys`);
+        const logKeys =
+          table.log_keys === undefined ? [] : await this.#keys(table.log_keys, `${where}: log_keys`);
+        return { kind: "signature", keys, logKeys };
       }
       case "certificate":
         return await this.#certificate(table, where);
@@ -79,11 +83,19 @@ export class PolicyFile implements ImagePolicy {
     if (typeof identity !== "string" || identity === "" || typeof issuer !== "string" || issuer === "") {
       throw new Error(`${where}: identity and issuer have to be given`);
     }
-    const roots = await Promise.all(
-      this.#files(table.roots, `${where}: roots`).map((path) => readFile(path, "utf8")),
-    );
-    const logKeys = await Promise.all(this.#files(table.log_keys, `${where}: log_keys`).map(readKey));
-    return { kind: "certificate", roots: roots.join("\n"), logKeys, identity, issuer };
+    const files = this.#files(table.roots, `${where}: roots`);
+    const roots = (await Promise.all(files.map(readCertificates))).join("\n");
+    if (!certificatesOf(roots).some(isRoot)) {
+      throw new Error(`${where}: roots: ${files.join(", ")} has no self-signed certificate of an authority`);
+    }
+    const logKeys = await this.#keys(table.log_keys, `${where}: log_keys`);
+    const ctLogKeys =
+      table.ct_log_keys === undefined ? [] : await this.#keys(table.ct_log_keys, `${where}: ct_log_keys`);
+    return { kind: "certificate", roots, logKeys, ctLogKeys, identity, issuer };
+  }
+
+  async #keys(value: unknown, where: string): Promise<readonly string[]> {
+    return await Promise.all(this.#files(value, where).map(readKey));
   }
 
   #files(value: unknown, where: string): readonly string[] {
@@ -109,6 +121,21 @@ async function readKey(path: string): Promise<string> {
     createPublicKey(text);
   } catch (cause) {
     throw new Error(`${path} is not a public key in PEM`, { cause });
+  }
+  return text;
+}
+
+/** In PEM, one or more; the same. */
+async function readCertificates(path: string): Promise<string> {
+  const text = await readFile(path, "utf8");
+  let count: number;
+  try {
+    count = certificatesOf(text).length;
+  } catch (cause) {
+    throw new Error(`${path} has a certificate that can't be read`, { cause });
+  }
+  if (count === 0) {
+    throw new Error(`${path} has no certificate in PEM`);
   }
   return text;
 }
