@@ -11,7 +11,9 @@ function digestOf(data: Buffer): string {
 export async function topDigest(name: string): Promise<string> {
   const accept = "application/vnd.docker.distribution.manifest.list.v2+json";
   const answer = await fetch(`${api}/${name}/manifests/latest`, { method: "HEAD", headers: { accept } });
-  return answer.headers.get("docker-content-digest") ?? "";
+  const digest = answer.headers.get("docker-content-digest");
+  if (digest === null) throw new Error(`${name}:latest is not in the registry: ${answer.status}`);
+  return digest;
 }
 
 /** What cosign signs to say that an image is one's own. */
@@ -38,36 +40,79 @@ export async function pushSignature(
   payload: Buffer,
   annotations: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const config = Buffer.from("{}");
-  await pushBlob(name, payload);
-  await pushBlob(name, config);
-  const mediaType = "application/vnd.oci.image.manifest.v1+json";
-  const manifest = {
-    schemaVersion: 2,
-    mediaType,
-    config: {
-      mediaType: "application/vnd.oci.image.config.v1+json",
-      digest: digestOf(config),
-      size: config.length,
-    },
-    layers: [
-      {
-        mediaType: "application/vnd.dev.cosign.simplesigning.v1+json",
-        digest: digestOf(payload),
-        size: payload.length,
-        annotations,
-      },
-    ],
-  };
-  const put = await fetch(`${api}/${name}/manifests/${digest.replace(":", "-")}.sig`, {
-    method: "PUT",
-    body: JSON.stringify(manifest),
-    headers: { "content-type": mediaType },
+  await pushManifest(name, `${digest.replace(":", "-")}.sig`, {
+    layers: [await pushBlob(name, "application/vnd.dev.cosign.simplesigning.v1+json", payload, annotations)],
   });
-  if (put.status !== 201) throw new Error(`the signature of ${name} was not taken: ${put.status}`);
 }
 
-async function pushBlob(name: string, data: Buffer): Promise<void> {
+const bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json";
+
+/** What cosign 3 signs to say that an image is one's own: an in-toto statement. */
+export function statement(digest: string, predicateType = "https://sigstore.dev/cosign/sign/v1"): Buffer {
+  const subject = [{ digest: { sha256: digest.slice("sha256:".length) } }];
+  return Buffer.from(
+    JSON.stringify({ _type: "https://in-toto.io/Statement/v1", subject, predicateType, predicate: {} }),
+  );
+}
+
+/**
+ * Puts bundles beside an image as cosign 3 does where the registry has no list of referrers: each in a document of its own,
+ * and an index of these under a tag made of the image's digest. They replace those before.
+ */
+export async function pushBundles(
+  name: string,
+  digest: string,
+  bundles: readonly string[],
+  annotations: Readonly<Record<string, string>> = {},
+): Promise<object> {
+  const manifests: object[] = [];
+  for (const [n, bundle] of bundles.entries()) {
+    const manifest = {
+      artifactType: bundleType,
+      layers: [await pushBlob(name, bundleType, Buffer.from(bundle))],
+      subject: { mediaType: manifestType, digest, size: 1 },
+    };
+    manifests.push({
+      ...(await pushManifest(name, `bundle-${n}`, manifest)),
+      artifactType: bundleType,
+      annotations,
+    });
+  }
+  const index = { schemaVersion: 2, mediaType: indexType, manifests };
+  await put(name, digest.replace(":", "-"), indexType, index);
+  return index;
+}
+
+const manifestType = "application/vnd.oci.image.manifest.v1+json";
+const indexType = "application/vnd.oci.image.index.v1+json";
+
+async function pushManifest(name: string, tag: string, manifest: object): Promise<object> {
+  const config = await pushBlob(name, "application/vnd.oci.image.config.v1+json", Buffer.from("{}"));
+  return await put(name, tag, manifestType, {
+    schemaVersion: 2,
+    mediaType: manifestType,
+    config,
+    ...manifest,
+  });
+}
+
+async function put(name: string, tag: string, mediaType: string, document: object): Promise<object> {
+  const bytes = Buffer.from(JSON.stringify(document));
+  const answer = await fetch(`${api}/${name}/manifests/${tag}`, {
+    method: "PUT",
+    body: new Uint8Array(bytes),
+    headers: { "content-type": mediaType },
+  });
+  if (answer.status !== 201) throw new Error(`${name}:${tag} was not taken: ${answer.status}`);
+  return { mediaType, digest: digestOf(bytes), size: bytes.length };
+}
+
+async function pushBlob(
+  name: string,
+  mediaType: string,
+  data: Buffer,
+  annotations: Readonly<Record<string, string>> = {},
+): Promise<object> {
   const session = await fetch(`${api}/${name}/blobs/uploads/`, { method: "POST" });
   const upload = new URL(session.headers.get("location") ?? "", api);
   upload.searchParams.set("digest", digestOf(data));
@@ -76,4 +121,5 @@ async function pushBlob(name: string, data: Buffer): Promise<void> {
     body: new Uint8Array(data),
     headers: { "content-type": "application/octet-stream" },
   });
+  return { mediaType, digest: digestOf(data), size: data.length, annotations };
 }

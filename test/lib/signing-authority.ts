@@ -1,8 +1,16 @@
 import { execFileSync } from "node:child_process";
-import { createHash, createPrivateKey, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  sign,
+} from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { dsse, pem as text } from "@sigstore/core";
 import { CertificateLog } from "./certificate-log.ts";
 
 /** What a leaf certificate says. */
@@ -35,6 +43,16 @@ export interface Receipt {
   readonly kind?: string;
   /** PEM: what the log says that the signature is by. */
   readonly by: string;
+}
+
+export interface BundleOptions {
+  readonly certificate?: string;
+  readonly seconds?: number;
+  /** Of the document. */
+  readonly type?: string;
+  readonly unlogged?: boolean;
+  /** PEM: what the log says that the signature is by, if it lies. */
+  readonly by?: string;
 }
 
 const pem = (key: KeyObject): string => key.export({ type: "spki", format: "pem" }).toString();
@@ -104,14 +122,70 @@ export class SigningAuthority implements Disposable {
         signature: { content: signature, publicKey: { content: Buffer.from(by).toString("base64") } },
       },
     };
+    const { entry, promise } = this.#promise(record, seconds);
+    return JSON.stringify({ SignedEntryTimestamp: promise, Payload: entry });
+  }
+
+  /** A signed document in one piece, as cosign 3 makes them; `certificate` is left out of one that a key has made. */
+  bundle(document: Buffer, key: KeyObject, options: BundleOptions): string {
+    const { certificate, seconds, type = "application/vnd.in-toto+json" } = options;
+    const isEdwards = key.asymmetricKeyType === "ed25519";
+    const sig = sign(isEdwards ? null : "sha256", dsse.preAuthEncoding(type, document), key).toString(
+      "base64",
+    );
+    const by = certificate ?? pem(createPublicKey(key));
+    const record = {
+      apiVersion: "0.0.1",
+      kind: "dsse",
+      spec: {
+        payloadHash: { algorithm: "sha256", value: createHash("sha256").update(document).digest("hex") },
+        signatures: [{ signature: sig, verifier: Buffer.from(options.by ?? by).toString("base64") }],
+      },
+    };
+    const { entry, promise } = this.#promise(record, seconds);
+    const material =
+      certificate === undefined
+        ? { publicKey: { hint: "a" } }
+        : { certificate: { rawBytes: text.toDER(certificate).toString("base64") } };
+    const tlogEntries = [
+      {
+        logIndex: String(entry.logIndex),
+        logId: { keyId: Buffer.from(entry.logID, "hex").toString("base64") },
+        kindVersion: { kind: record.kind, version: record.apiVersion },
+        integratedTime: String(entry.integratedTime),
+        inclusionPromise: { signedEntryTimestamp: promise },
+        inclusionProof: this.#proof(entry.body),
+        canonicalizedBody: entry.body,
+      },
+    ];
+    return JSON.stringify({
+      mediaType: "application/vnd.dev.sigstore.bundle.v0.3+json",
+      verificationMaterial: { ...material, tlogEntries: options.unlogged ? [] : tlogEntries },
+      dsseEnvelope: { payload: document.toString("base64"), payloadType: type, signatures: [{ sig }] },
+    });
+  }
+
+  /** Of a log that has this entry alone (RFC 6962, 2.1), with its head as a signed note. */
+  #proof(body: string): object {
+    const leaf = Buffer.concat([Buffer.from([0]), Buffer.from(body, "base64")]);
+    const root = createHash("sha256").update(leaf).digest("base64");
+    const note = `log.test\n1\n${root}\n`;
+    const id = Buffer.from(this.#logId(), "hex").subarray(0, 4);
+    const signed = Buffer.concat([id, sign("sha256", Buffer.from(note), this.#log.privateKey)]);
+    const envelope = `${note}\n\u2014 log.test ${signed.toString("base64")}\n`;
+    return { logIndex: "0", rootHash: root, treeSize: "1", hashes: [], checkpoint: { envelope } };
+  }
+
+  #promise(record: object, seconds = Math.floor(Date.now() / 1000)) {
     const body = Buffer.from(JSON.stringify(record)).toString("base64");
-    const logID = createHash("sha256")
-      .update(this.#log.publicKey.export({ type: "spki", format: "der" }))
-      .digest("hex");
-    const integratedTime = seconds ?? Math.floor(Date.now() / 1000);
-    const entry = { body, integratedTime, logID, logIndex: 7 };
+    const entry = { body, integratedTime: seconds, logID: this.#logId(), logIndex: 7 };
     const promise = sign("sha256", Buffer.from(JSON.stringify(entry)), this.#log.privateKey);
-    return JSON.stringify({ SignedEntryTimestamp: promise.toString("base64"), Payload: entry });
+    return { entry, promise: promise.toString("base64") };
+  }
+
+  #logId(): string {
+    const key = this.#log.publicKey.export({ type: "spki", format: "der" });
+    return createHash("sha256").update(key).digest("hex");
   }
 
   #certificate(subject: string, extensions: readonly string[], by: string): Authority {

@@ -1,6 +1,7 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { afterAll, describe, expect, it } from "vitest";
-import { type CheckedSignature, signatureProblem } from "../../cri-server/src/domain/image/signature.ts";
+import { signatureProblem } from "../../cri-server/src/domain/image/signature.ts";
+import type { CheckedSignature } from "../../cri-server/src/domain/image/signature-form.ts";
 import type { CertificateRequirement } from "../../cri-server/src/ports/image-policy.ts";
 import { type Identity, type Leaf, SigningAuthority } from "../lib/signing-authority.ts";
 

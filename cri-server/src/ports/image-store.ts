@@ -11,15 +11,15 @@ export interface StoredLayerRef {
 export interface KeptSignature {
   /** What was signed: the index or the image manifest. */
   readonly digest: Digest;
-  /** The signed document, base64. */
+  /** The signed document, base64; "" when all of the signature is a bundle. */
   readonly payload: string;
-  /** base64 */
+  /** base64; of a bundle its digest. */
   readonly signature: string;
   /** PEM; "" when it was made with a key. */
   readonly certificate: string;
   /** PEM, the intermediates. */
   readonly chain: string;
-  /** The transparency log's receipt, JSON. */
+  /** JSON: the transparency log's receipt as cosign has it, or a bundle (sigstore_bundle.proto). */
   readonly bundle: string;
 }
 

@@ -28,6 +28,11 @@ export interface Repository {
   readonly identity: string;
   /** By tag or digest. Rejects `image-not-found`, `pull-failed` or `registry-unavailable`. */
   manifest(reference: string, signal: AbortSignal): Promise<FetchedManifest>;
+  /**
+   * The index of documents that say that they are about a manifest (OCI distribution 1.1, "listing referrers"); undefined of
+   * registries that know no such list. Rejects as `manifest` does.
+   */
+  referrers(digest: Digest, signal: AbortSignal): Promise<Buffer | undefined>;
   /** A small blob, whole and checked. */
   blob(descriptor: Descriptor, signal: AbortSignal): Promise<Buffer>;
   /** What the sink does not have yet, over as many attempts as it takes. The content is not checked. */

@@ -1,18 +1,12 @@
-import { createHash, createPublicKey, X509Certificate as ParsedCertificate, verify } from "node:crypto";
-import type { Bundle, TransparencyLogEntry } from "@sigstore/bundle";
+import { createPublicKey, X509Certificate as ParsedCertificate, verify } from "node:crypto";
 import { pem, X509Certificate } from "@sigstore/core";
-import { HashAlgorithm } from "@sigstore/protobuf-specs";
-import {
-  type SignedEntity,
-  type TrustMaterial,
-  toSignedEntity,
-  VerificationError,
-  Verifier,
-} from "@sigstore/verify";
+import { type SignedEntity, type TrustMaterial, VerificationError, Verifier } from "@sigstore/verify";
 import type { CertificateRequirement, KeyRequirement } from "../../ports/image-policy.ts";
 import type { KeptSignature } from "../../ports/image-store.ts";
-import { isObject } from "./manifest.ts";
+import { isObject, parseObject } from "./manifest.ts";
 import { toPattern } from "./pattern.ts";
+import { type CheckedSignature, envelopeOf, formOf } from "./signature-form.ts";
+import { signedPredicate } from "./signature-source.ts";
 import { authoritiesOf, logsOf, UnloggedCertificate } from "./trust.ts";
 
 /** id-kp-codeSigning. */
@@ -20,11 +14,11 @@ const codeSigning = "1.3.6.1.5.5.7.3.3";
 /** Fulcio's extensions with the identity provider: the newer holds a string of DER, the older plain bytes. */
 const issuerString = "1.3.6.1.4.1.57264.1.8";
 const issuerBytes = "1.3.6.1.4.1.57264.1.1";
+/** Of what is signed: cosign's own document, and an in-toto statement. */
+const claimType = "cosign container image signature";
+const statementType = "application/vnd.in-toto+json";
 /** GeneralName (RFC 5280, 4.2.1.6): a mail address, a URI. */
 const nameTags = [1, 6];
-
-/** Of a signature: what was signed is in `payload`, base64. */
-export type CheckedSignature = Omit<KeptSignature, "digest">;
 
 /**
  * What is wrong with a signature; undefined: nothing. Nobody is asked: the certificate has to be of the policy's roots, and
@@ -44,45 +38,77 @@ export function signatureProblem(
   }
 }
 
+/** What a signature that is good says, if it is not that the image with its digest is signed. */
+export function claimProblem(found: KeptSignature): string | undefined {
+  const named = found.payload === "" ? namedByStatement(found) : namedByClaim(found);
+  return named.includes(found.digest)
+    ? undefined
+    : `a signature is for ${named.join(", ") || "something else"}`;
+}
+
+function namedByClaim({ payload }: KeptSignature): readonly string[] {
+  const { critical } = parseObject(Buffer.from(payload, "base64"), "a signed payload");
+  const image = isObject(critical) ? critical.image : undefined;
+  const digest = isObject(image) ? image["docker-manifest-digest"] : undefined;
+  return isObject(critical) && critical.type === claimType && typeof digest === "string" ? [digest] : [];
+}
+
+/** An attestation of something else about the image is no signature of it. */
+function namedByStatement(found: KeptSignature): readonly string[] {
+  const { type, document } = envelopeOf(found);
+  const statement = parseObject(document, "a signed statement");
+  if (
+    type !== statementType ||
+    statement.predicateType !== signedPredicate ||
+    !Array.isArray(statement.subject)
+  ) {
+    return [];
+  }
+  return statement.subject
+    .filter(isObject)
+    .map(({ digest }) => (isObject(digest) ? `sha256:${String(digest.sha256)}` : ""));
+}
+
 function ofCertificate(signed: CheckedSignature, required: CertificateRequirement): string | undefined {
-  const { raw, keyUsage } = new ParsedCertificate(signed.certificate);
+  const { entity, chain, ...form } = formOf(signed, true);
+  if (form.certificate === undefined) {
+    throw new Error("there is no certificate");
+  }
+  const { raw, keyUsage } = new ParsedCertificate(form.certificate);
   const { root } = X509Certificate.parse(Buffer.from(raw));
   const isLogged = required.ctLogKeys.length > 0;
   const certificate = isLogged ? new X509Certificate(root) : new UnloggedCertificate(root);
-  const entry = receiptOf(signed.bundle);
   const trust = {
-    certificateAuthorities: authoritiesOf(required.roots, signed.chain),
-    tlogs: logsOf(required.logKeys),
+    certificateAuthorities: authoritiesOf(required.roots, chain),
+    tlogs: logsOf(required.logKeys, entity),
     ctlogs: logsOf(required.ctLogKeys),
   };
   const limits = { tlogThreshold: 1, timestampThreshold: 1, ctlogThreshold: isLogged ? 1 : 0 };
-  verifierOf(trust, limits).verify({
-    ...entityOf(signed, entry),
-    key: { $case: "certificate", certificate },
-  });
+  verifierOf(trust, limits).verify({ ...entity, key: { $case: "certificate", certificate } });
   if (keyUsage?.includes(codeSigning) !== true) {
     return "a signature's certificate is of no root of the policy for signing code";
   }
-  return keyProblem(entry, raw) ?? identityProblem(certificate, required);
+  return keyProblem(entity, raw) ?? identityProblem(certificate, required);
 }
 
 /** Which key it was is not said by the signature. */
 function ofKeys(signed: CheckedSignature, { keys, logKeys }: KeyRequirement): string | undefined {
   const problems = new Set<string>();
-  const entry = logKeys.length === 0 ? undefined : receiptOf(signed.bundle);
+  const isLogged = logKeys.length > 0;
   for (const key of keys.map((text) => createPublicKey(text))) {
-    const trust = { tlogs: logsOf(logKeys), publicKey: () => ({ publicKey: key, validFor: () => true }) };
-    const entity = entityOf(signed, entry);
-    if (key.asymmetricKeyType === "ed25519") {
+    const entity = { ...formOf(signed, isLogged).entity, key: { $case: "public-key" as const, hint: "" } };
+    const trust = {
+      tlogs: logsOf(logKeys, entity),
+      publicKey: () => ({ publicKey: key, validFor: () => true }),
+    };
+    if (key.asymmetricKeyType === "ed25519" && signed.payload !== "") {
       // Hashes by itself (RFC 8032), which is not among the package's ways to sign a message.
       const { signature } = entity;
       signature.verifySignature = () =>
         verify(null, Buffer.from(signed.payload, "base64"), key, signature.signature);
     }
     try {
-      verifierOf(trust, { tlogThreshold: logKeys.length === 0 ? 0 : 1, timestampThreshold: 0 }).verify(
-        entity,
-      );
+      verifierOf(trust, { tlogThreshold: isLogged ? 1 : 0, timestampThreshold: 0 }).verify(entity);
     } catch (error) {
       if (!(error instanceof VerificationError)) {
         throw error;
@@ -92,7 +118,7 @@ function ofKeys(signed: CheckedSignature, { keys, logKeys }: KeyRequirement): st
       );
       continue;
     }
-    const problem = keyProblem(entry, key.export({ type: "spki", format: "der" }));
+    const problem = keyProblem(entity, key.export({ type: "spki", format: "der" }));
     if (problem === undefined) {
       return undefined;
     }
@@ -117,71 +143,23 @@ function verifierOf(
   return new Verifier({ ...nobody, ...trust }, limits);
 }
 
-/** In the form of a bundle (sigstore_bundle.proto), whose key is a matter of the policy. */
-function entityOf(signed: CheckedSignature, entry: TransparencyLogEntry | undefined): SignedEntity {
-  const payload = Buffer.from(signed.payload, "base64");
-  const bundle: Bundle = {
-    mediaType: "application/vnd.dev.sigstore.bundle+json;version=0.1",
-    content: {
-      $case: "messageSignature",
-      messageSignature: {
-        messageDigest: {
-          algorithm: HashAlgorithm.SHA2_256,
-          digest: createHash("sha256").update(payload).digest(),
-        },
-        signature: Buffer.from(signed.signature, "base64"),
-      },
-    },
-    verificationMaterial: {
-      content: { $case: "publicKey", publicKey: { hint: "" } },
-      tlogEntries: entry === undefined ? [] : [entry],
-      timestampVerificationData: undefined,
-    },
-  };
-  return toSignedEntity(bundle, payload);
-}
-
-/** As cosign keeps it beside a signature: undefined without what the log has signed. */
-function receiptOf(text: string): TransparencyLogEntry | undefined {
-  const bundle: unknown = JSON.parse(text);
-  const entry = isObject(bundle) ? bundle.Payload : undefined;
-  if (!isObject(bundle) || !isObject(entry)) {
-    return undefined;
-  }
-  const { body, integratedTime, logID, logIndex } = entry;
-  const promise = bundle.SignedEntryTimestamp;
-  if (
-    typeof body !== "string" ||
-    typeof integratedTime !== "number" ||
-    typeof logID !== "string" ||
-    typeof logIndex !== "number" ||
-    typeof promise !== "string"
-  ) {
-    return undefined;
-  }
-  return {
-    logIndex: String(logIndex),
-    logId: { keyId: Buffer.from(logID, "hex") },
-    kindVersion: { kind: "hashedrekord", version: "0.0.1" },
-    integratedTime: String(integratedTime),
-    inclusionPromise: { signedEntryTimestamp: Buffer.from(promise, "base64") },
-    inclusionProof: undefined,
-    canonicalizedBody: Buffer.from(body, "base64"),
-  };
-}
-
-/** The verifier compares the log's record with hash and signature, but not with the certificate or key. */
-function keyProblem(entry: TransparencyLogEntry | undefined, der: Buffer): string | undefined {
-  if (entry === undefined) {
-    return undefined;
-  }
-  const record = JSON.parse(entry.canonicalizedBody.toString("utf8")) as {
-    spec?: { signature?: { publicKey?: { content?: string } } };
-  };
-  const content = Buffer.from(record.spec?.signature?.publicKey?.content ?? "", "base64").toString("utf8");
-  return pem.toDER(content).equals(der)
+/** The verifier compares a log's records with hash and signature, but not with the certificate or key. */
+function keyProblem({ tlogEntries }: SignedEntity, der: Buffer): string | undefined {
+  return tlogEntries.every(({ canonicalizedBody }) => pem.toDER(keyIn(canonicalizedBody)).equals(der))
     ? undefined
     : "a signature has no valid receipt of the transparency log: it is for another key";
+}
+
+/** PEM; of the record of a message (hashedrekord) or an envelope (dsse). */
+function keyIn(body: Buffer): string {
+  const { spec } = JSON.parse(body.toString("utf8")) as {
+    spec?: {
+      signature?: { publicKey?: { content?: string } };
+      signatures?: readonly { verifier?: string }[];
+    };
+  };
+  const content = spec?.signature?.publicKey?.content ?? spec?.signatures?.[0]?.verifier ?? "";
+  return Buffer.from(content, "base64").toString("utf8");
 }
 
 /** Not left to the verifier, which looks at the first name alone and takes letters beyond ASCII for others. */

@@ -1,6 +1,6 @@
 import { createHash, createPublicKey } from "node:crypto";
 import { EXTENSION_OID_SCT, X509Certificate } from "@sigstore/core";
-import type { TrustMaterial } from "@sigstore/verify";
+import type { SignedEntity, TrustMaterial } from "@sigstore/verify";
 import { certificatesOf, isRoot, withIssued } from "./certificates.ts";
 
 type Authority = TrustMaterial["certificateAuthorities"][number];
@@ -24,14 +24,18 @@ export function authoritiesOf(roots: string, chain: string): Authority[] {
   }));
 }
 
-/** Logs go by the hash of their key (RFC 6962, 3.2); what they call themselves besides is of no account. */
-export function logsOf(keys: readonly string[]): Log[] {
+/**
+ * Logs go by the hash of their key (RFC 6962, 3.2). What they call themselves besides is of no account to a policy, but has
+ * to be what a receipt says: of `entity` all names are right.
+ */
+export function logsOf(keys: readonly string[], entity?: SignedEntity): Log[] {
+  const names = entity?.tlogEntries.map(({ inclusionProof }) => inclusionProof?.checkpoint?.envelope ?? "");
   return keys.map((pem) => {
     const publicKey = createPublicKey(pem);
     const logID = createHash("sha256")
       .update(publicKey.export({ type: "spki", format: "der" }))
       .digest();
-    return { baseURL: "", logID, publicKey, validFor: always };
+    return { baseURL: names?.join("\n") ?? "", logID, publicKey, validFor: always };
   });
 }
 

@@ -13,6 +13,9 @@ import { readBody } from "./transport.ts";
 /** Registries refuse larger manifests themselves (distribution: 4 MiB). */
 const maxManifestBytes = 8 * 1024 * 1024;
 const maxSmallBlobBytes = 16 * 1024 * 1024;
+const indexType = "application/vnd.oci.image.index.v1+json";
+/** What registries say that were made before there was a list of referrers. */
+const notKnown = new Set([400, 404, 405, 406]);
 /** Of one question. */
 const maxAttempts = 5;
 
@@ -60,6 +63,41 @@ export class HttpRepository implements Repository {
         return { digest, mediaType, bytes };
       },
     );
+  }
+
+  async referrers(digest: Digest, signal: AbortSignal): Promise<Buffer | undefined> {
+    try {
+      return await this.#fromAnyHost(
+        "resolve",
+        `referrers of ${digest}`,
+        signal,
+        async (host) => await this.#referrersAt(host, digest, signal),
+      );
+    } catch (error) {
+      if (error instanceof BerthError && error.code === "image-not-found") {
+        return undefined;
+      }
+      throw error;
+    }
+  }
+
+  /** A mirror that knows no such list must not speak for the host behind it, which is why that is a failure here. */
+  async #referrersAt(host: HostClient, digest: Digest, signal: AbortSignal): Promise<Buffer> {
+    try {
+      const answer = await host.get(`referrers/${digest}`, { headers: { accept: indexType }, signal });
+      const bytes = await readBody(answer, maxManifestBytes, this.#options.stallMs);
+      if (answer.headers["content-type"]?.startsWith(indexType) !== true) {
+        throw new HttpFailure(
+          404,
+          `something else than a list: ${answer.headers["content-type"] ?? "no type"}`,
+        );
+      }
+      return bytes;
+    } catch (error) {
+      throw error instanceof HttpFailure && notKnown.has(error.status)
+        ? new HttpFailure(404, error.message)
+        : error;
+    }
   }
 
   async blob(descriptor: Descriptor, signal: AbortSignal): Promise<Buffer> {

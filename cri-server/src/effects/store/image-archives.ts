@@ -131,6 +131,10 @@ class ArchiveReader implements OpenArchive, Repository {
     return `sha256:${hash.digest("hex")}`;
   }
 
+  async referrers(): Promise<undefined> {
+    return undefined;
+  }
+
   async manifest(reference: string): Promise<FetchedManifest> {
     const known = this.#manifests.get(reference);
     if (known !== undefined) {
