@@ -42,6 +42,9 @@ pki() {
 }
 
 configs() {
+  # What Berth's own plugin translates addresses with.
+  local nat=true
+  has_nft || nat=false
   cat >"$DIR/conf/kubelet.yaml" <<YAML
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -74,7 +77,7 @@ YAML
   cat >"$DIR/conf/kube-proxy.yaml" <<YAML
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
-mode: ${PROXY_MODE:-nftables}
+mode: ${PROXY_MODE:-$($nat && echo nftables || echo iptables)}
 clusterCIDR: 10.67.0.0/16
 hostnameOverride: $NODE
 clientConnection: {kubeconfig: $DIR/conf/kube-proxy.kubeconfig}
@@ -82,9 +85,6 @@ conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeou
 YAML
   mkdir -p "$DIR"/berth/cni.d "$DIR"/berth/certs.d/{registry,private}.cluster.test "$DIR/registry" "$DIR/kubelet/seccomp"
   printf '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}' >"$DIR/kubelet/seccomp/no-mkdir.json"
-  # A kernel without nf_tables of this family (user-mode Linux) can translate no address.
-  local nat=true
-  inside nft add table inet berth-probe 2>/dev/null && inside nft delete table inet berth-probe || nat=false
   cat >"$DIR/berth/cni.d/10-berth.conflist" <<JSON
 {"cniVersion": "1.1.0", "name": "cluster", "plugins": [{"type": "berth", "bridge": "cluster0", "isGateway": true, "ipMasq": $nat,
   "hairpinMode": true, "ipam": {"type": "berth", "dataDir": "$DIR/berth/ipam", "ranges": [[{"subnet": "10.67.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]},

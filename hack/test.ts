@@ -40,14 +40,9 @@ function vitest(name: string, ...args: string[]): string[] {
 /** Before it is isolated, which takes the network that modules come from. */
 const buildKubernetes: readonly string[] = ["hack/cluster", "build"];
 
-/** The tests of one folder in a cluster that is made for them. */
-function inCluster(name: string): string[] {
-  return [
-    "hack/isolated",
-    "hack/cluster",
-    "run",
-    ...vitest(name, "--project", "integration", `test/${name}`),
-  ];
+/** These tests in a cluster that is made for them. */
+function inCluster(name: string, ...tests: string[]): string[] {
+  return ["hack/isolated", "hack/cluster", "run", ...vitest(name, "--project", "integration", ...tests)];
 }
 
 const onRealKernel = ["test/integration", "test/security", "test/failpoint"];
@@ -153,7 +148,7 @@ const parts: readonly Part[] = [
     minutes: 20,
     slow: { usualMinutes: 2, build: { makes: "kubernetes/kubelet", minutes: 9 } },
     env: { CLUSTER_KIND: "standalone", CLUSTER_DIR: "/var/tmp/berth-kubelet" },
-    commands: [buildKubernetes, inCluster("kubelet")],
+    commands: [buildKubernetes, inCluster("kubelet", "test/kubelet")],
   },
   // Emulated, so only what no other kernel here can do.
   {
@@ -231,7 +226,23 @@ const parts: readonly Part[] = [
     name: "kubernetes",
     minutes: 40,
     slow: { usualMinutes: 8, build: { makes: "kubernetes/kube-apiserver", minutes: 15 } },
-    commands: [buildKubernetes, inCluster("kubernetes")],
+    commands: [buildKubernetes, inCluster("kubernetes", "test/kubernetes/")],
+  },
+  // What is different on cgroup v2, and that kubectl does what it does elsewhere.
+  {
+    name: "kubernetes-v2",
+    minutes: 20,
+    slow: { usualMinutes: 6, build: { makes: "kubernetes/kube-apiserver", minutes: 15 } },
+    needs: "vm",
+    env: { BERTH_NO_BUILD: "1" },
+    commands: [
+      buildKubernetes,
+      [
+        "hack/vm",
+        "run",
+        ...inCluster("kubernetes-v2", "test/kubernetes-v2/", "test/kubernetes/kubectl.test.ts"),
+      ],
+    ],
   },
 ];
 

@@ -48,7 +48,7 @@ describe.concurrent("kubectl", () => {
     const numbers = (await followed).split("\n").map(Number);
     expect(numbers.length).toBeGreaterThan(20);
     expect(numbers).toEqual(numbers.map((_, index) => (numbers[0] ?? 0) + index));
-  }, 90_000);
+  }, 200_000);
 
   it("execs, copies, forwards ports, shows usage and debugs", async (test) => {
     await apply(test, "config");
