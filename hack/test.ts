@@ -244,6 +244,18 @@ const parts: readonly Part[] = [
       ],
     ],
   },
+  // On the kernel that counts pressure.
+  {
+    name: "kubelet-v2",
+    minutes: 20,
+    slow: { usualMinutes: 6, build: { makes: "kubernetes/kubelet", minutes: 9 } },
+    needs: "cloud",
+    env: { BERTH_NO_BUILD: "1", CLUSTER_KIND: "standalone" },
+    commands: [
+      buildKubernetes,
+      ["hack/vm", "cloud", ...inCluster("kubelet-v2", "test/kubelet/gates.test.ts")],
+    ],
+  },
 ];
 
 async function finish(
