@@ -5,6 +5,7 @@ import type { KeptSignature } from "../../ports/image-store.ts";
 import type { Repository } from "../../ports/registry.ts";
 import { toPattern } from "./pattern.ts";
 import { signaturesOf } from "./signature-source.ts";
+import { Verdicts } from "./verdicts.ts";
 
 export interface AdmissionRequest {
   /** Repository names of which every one has to be allowed; one, but for images that are asked for by id. */
@@ -76,16 +77,14 @@ async function findSignature(
   throw refused(name, complaints.length === 0 ? "it is not signed" : [...new Set(complaints)].join("; "));
 }
 
-/** What is wrong with one signature; undefined: nothing. */
+const verdicts = new Verdicts();
+
+/** What is wrong with one signature; undefined: nothing. Depends on nothing else, not even on the time. */
 async function check(found: KeptSignature, required: SignatureRequirement): Promise<string | undefined> {
   // Loaded by the first policy that asks for a signature: most servers never do.
   const { claimProblem, signatureProblem } = await import("./signature.ts");
-  const complaint = signatureProblem(found, required);
-  if (complaint !== undefined) {
-    return complaint;
-  }
-  // Only now, as nobody's claim counts before it is signed.
-  return claimProblem(found);
+  // The claim only then, as nobody's counts before it is signed.
+  return verdicts.of([found, required], () => signatureProblem(found, required) ?? claimProblem(found));
 }
 
 function refused(name: string, why: string): BerthError {
