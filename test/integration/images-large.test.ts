@@ -66,10 +66,7 @@ describe("a pull of five layers, 150 MB", () => {
           .slice(0, 10),
       )} ms, grown by ${show(grown)} MiB`,
     );
-    // A collection of the whole heap, one in some pulls and in any work, takes 5 ms, and three times that on a crowded machine.
-    const longest = turns.map(([first = 0]) => first).toSorted((a, b) => a - b);
-    expect(longest[rounds >> 1]).toBeLessThanOrEqual(10);
-    expect(longest.at(-1)).toBeLessThanOrEqual(25);
+    expect(Math.max(...turns.flat())).toBeLessThanOrEqual(10);
     expect(Math.max(...grown)).toBeLessThanOrEqual(64);
   });
 });
