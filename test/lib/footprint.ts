@@ -69,13 +69,18 @@ async function network(): Promise<string[]> {
   ];
 }
 
-/** What the server has open: everything but anonymous inodes and sockets is named. The CNI plugin's locks stay open once taken. */
+/** The CNI plugin's locks stay open once taken, and for each network it has one file ready for the next lease. */
+const pluginsLock = /^\/run\/berth\/cni\/.*\.lock$/;
+const pluginsNextLease = /\/networks\/[^/]+\/#N \(deleted\)$/;
+
+/** What the server has open: everything but anonymous inodes and sockets is named. */
 function descriptors(pid: number): string[] {
   const dir = `/proc/${pid}/fd`;
   const targets = ignoreMissing(() => readdirSync(dir), [])
     .map((fd) => ignoreMissing(() => readlinkSync(join(dir, fd)), "gone"))
     .map((target) => target.replace(/\d+/g, "N"))
-    .filter((target) => !/^\/run\/berth\/cni\/.*\.lock$/.test(target))
+    .filter((target) => !pluginsLock.test(target))
+    .filter((target, index, all) => !pluginsNextLease.test(target) || all.indexOf(target) < index)
     .sort();
   return targets.map(
     (target, index) => `fd ${target} ${targets.slice(0, index).filter((other) => other === target).length}`,
