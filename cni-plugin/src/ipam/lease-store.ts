@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rename, stat, unlink, writeFile } from "node:
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { linkOpenFile, readAttribute, SyscallError, trySetAttribute } from "../kernel/libc.ts";
+import { isMissing } from "../kernel/missing.ts";
 import type { Address } from "../spec/address.ts";
 import { formatAddress, tryParseAddress } from "../spec/address.ts";
 import { isContainerId } from "../spec/env.ts";
@@ -61,10 +62,6 @@ function parseProof(text: string | undefined): LeaseProof | undefined {
 function formatProof(proof: LeaseProof): string {
   const { boot, hostLink, bridge, netnsInode, hostPorts, netns } = proof;
   return [boot, hostLink, bridge, netnsInode, hostPorts ? "ports" : "", netns].join("\n");
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ENOENT";
 }
 
 /**

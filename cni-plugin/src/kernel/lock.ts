@@ -5,6 +5,7 @@ import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CniError, codes } from "../spec/errors.ts";
 import { tryLock, unlock } from "./libc.ts";
+import { isMissing } from "./missing.ts";
 
 const patienceMs = 30_000;
 
@@ -12,7 +13,7 @@ async function openLock(path: string): Promise<FileHandle> {
   try {
     return await open(path, "a", 0o600);
   } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+    if (!isMissing(error)) throw error;
     await mkdir(dirname(path), { recursive: true, mode: 0o755 });
     return open(path, "a", 0o600);
   }

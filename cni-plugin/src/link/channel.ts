@@ -103,8 +103,7 @@ export class Channel {
 
   /** Sends all in one go and waits until the kernel is done with the last. */
   request(messages: readonly Message[]): Promise<readonly Reply[]> {
-    const last = messages.length - 1;
-    return this.#send(messages, (index) => index === last, false);
+    return this.#send(messages, messages.length - 1, false);
   }
 
   /**
@@ -149,7 +148,7 @@ export class Channel {
     end: Message,
   ): Promise<Reply & { readonly at: number }> {
     if (messages.length === 0) return { errno: 0, note: "", parts: [], at: -1 };
-    const replies = await this.#send([begin, ...messages, end], (index) => index === messages.length, true);
+    const replies = await this.#send([begin, ...messages, end], messages.length, true);
     const at = replies.findIndex((reply) => reply.errno !== 0);
     return { ...(replies[at] ?? { errno: 0, note: "", parts: [] }), at: at < 0 ? -1 : at - 1 };
   }
@@ -163,20 +162,16 @@ export class Channel {
 
   /**
    * Sends in the order of calls, so that what undoes something comes after it, however late that was. Answers are
-   * waited for up to the one message that `isLast` marks, or the first error if `brief`.
+   * waited for up to the message at `last`, or the first error if `brief`.
    */
-  #send(
-    messages: readonly Message[],
-    isLast: (index: number) => boolean,
-    brief: boolean,
-  ): Promise<readonly Reply[]> {
+  #send(messages: readonly Message[], last: number, brief: boolean): Promise<readonly Reply[]> {
     if (this.#closed) throw new CniError(codes.internal, "netlink socket closed");
     if (messages.length === 0) return Promise.resolve([]);
     const marked = messages.map((message, index) => ({
       ...message,
-      flags: message.flags | flags.request | (isLast(index) ? flags.ack : 0),
+      flags: message.flags | flags.request | (index === last ? flags.ack : 0),
     }));
-    const batch = new Batch(this.#seq, messages.findIndex((_, index) => isLast(index)) + 1, brief);
+    const batch = new Batch(this.#seq, last + 1, brief);
     this.#seq += messages.length;
     if (this.#batches.length === 0) this.#socket.ref();
     this.#batches.push(batch);

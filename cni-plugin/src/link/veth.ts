@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { errnos } from "../kernel/libc.ts";
+import { isMissing } from "../kernel/missing.ts";
 import type { Address, Prefix } from "../spec/address.ts";
 import { formatAddress, formatPrefix } from "../spec/address.ts";
 import { CniError, codes } from "../spec/errors.ts";
@@ -164,7 +165,7 @@ function readSwitch(path: string): string | undefined {
   try {
     return readFileSync(path, "utf8").trim();
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
 }
