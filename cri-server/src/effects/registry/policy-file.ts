@@ -1,4 +1,4 @@
-import { createPublicKey } from "node:crypto";
+import { createPublicKey, type X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { dirname, isAbsolute, join } from "node:path";
 import { parse } from "smol-toml";
@@ -65,8 +65,7 @@ export class PolicyFile implements ImagePolicy {
         return { kind: table.require };
       case "signature": {
         const keys = await this.#keys(table.keys, `${where}: keys`);
-        const logKeys =
-          table.log_keys === undefined ? [] : await this.#keys(table.log_keys, `${where}: log_keys`);
+        const logKeys = await this.#keysIfAny(table.log_keys, `${where}: log_keys`);
         return { kind: "signature", keys, logKeys };
       }
       case "certificate":
@@ -84,18 +83,28 @@ export class PolicyFile implements ImagePolicy {
       throw new Error(`${where}: identity and issuer have to be given`);
     }
     const files = this.#files(table.roots, `${where}: roots`);
-    const roots = (await Promise.all(files.map(readCertificates))).join("\n");
-    if (!certificatesOf(roots).some(isRoot)) {
+    const roots = await Promise.all(files.map(readCertificates));
+    if (!roots.some(({ certificates }) => certificates.some(isRoot))) {
       throw new Error(`${where}: roots: ${files.join(", ")} has no self-signed certificate of an authority`);
     }
     const logKeys = await this.#keys(table.log_keys, `${where}: log_keys`);
-    const ctLogKeys =
-      table.ct_log_keys === undefined ? [] : await this.#keys(table.ct_log_keys, `${where}: ct_log_keys`);
-    return { kind: "certificate", roots, logKeys, ctLogKeys, identity, issuer };
+    const ctLogKeys = await this.#keysIfAny(table.ct_log_keys, `${where}: ct_log_keys`);
+    return {
+      kind: "certificate",
+      roots: roots.map(({ text }) => text).join("\n"),
+      logKeys,
+      ctLogKeys,
+      identity,
+      issuer,
+    };
   }
 
   async #keys(value: unknown, where: string): Promise<readonly string[]> {
     return await Promise.all(this.#files(value, where).map(readKey));
+  }
+
+  async #keysIfAny(value: unknown, where: string): Promise<readonly string[]> {
+    return value === undefined ? [] : await this.#keys(value, where);
   }
 
   #files(value: unknown, where: string): readonly string[] {
@@ -125,19 +134,21 @@ async function readKey(path: string): Promise<string> {
   return text;
 }
 
-/** In PEM, one or more; the same. */
-async function readCertificates(path: string): Promise<string> {
+/** One or more, and the PEM that they are in; the same. */
+async function readCertificates(
+  path: string,
+): Promise<{ readonly text: string; readonly certificates: readonly X509Certificate[] }> {
   const text = await readFile(path, "utf8");
-  let count: number;
+  let certificates: readonly X509Certificate[];
   try {
-    count = certificatesOf(text).length;
+    certificates = certificatesOf(text);
   } catch (cause) {
     throw new Error(`${path} has a certificate that can't be read`, { cause });
   }
-  if (count === 0) {
+  if (certificates.length === 0) {
     throw new Error(`${path} has no certificate in PEM`);
   }
-  return text;
+  return { text, certificates };
 }
 
 function strings(value: unknown, where: string): readonly string[] {
