@@ -6,12 +6,10 @@ import { pushBundles, statement, topDigest } from "../lib/cosign.ts";
 import { ImageFixture } from "../lib/image-fixture.ts";
 import { ReferringRegistry } from "../lib/referring-registry.ts";
 import { registryAddress } from "../lib/registry.ts";
-import { SigningAuthority } from "../lib/signing-authority.ts";
+import { provider, SigningAuthority, workflow, workflowIdentity } from "../lib/signing-authority.ts";
 
 const repository = "k8s-staging-cri-tools/test-image-latest";
 const reference = `${registryAddress}/${repository}:latest`;
-const workflow = "https://github.com/team/app/.github/workflows/release.yml@refs/tags/v1";
-const provider = "https://token.actions.githubusercontent.com";
 const indexType = "application/vnd.oci.image.index.v1+json";
 
 const authority = new SigningAuthority();
@@ -33,7 +31,7 @@ function write({ dir }: ImageFixture, policy: string): void {
 }
 
 function certified(document: Buffer): string {
-  const { certificate, key } = authority.issue({ name: `URI:${workflow}`, issuer: provider, logged: true });
+  const { certificate, key } = authority.issue({ ...workflowIdentity, logged: true });
   return authority.bundle(document, key, { certificate });
 }
 

@@ -6,12 +6,10 @@ import { Berthd } from "../lib/berthd.ts";
 import { claim, pushSignature, topDigest } from "../lib/cosign.ts";
 import { ImageFixture } from "../lib/image-fixture.ts";
 import { registryAddress } from "../lib/registry.ts";
-import { type Identity, SigningAuthority } from "../lib/signing-authority.ts";
+import { type Identity, provider, SigningAuthority, workflowIdentity } from "../lib/signing-authority.ts";
 
 const repository = "k8s-staging-cri-tools/test-image-1";
 const reference = `${registryAddress}/${repository}:latest`;
-const workflow = "https://github.com/team/app/.github/workflows/release.yml@refs/tags/v1";
-const provider = "https://token.actions.githubusercontent.com";
 
 const authority = new SigningAuthority();
 const stranger = new SigningAuthority();
@@ -34,8 +32,7 @@ async function signImage(digest: string, changes: Changes = {}): Promise<void> {
   const { from = authority, log = authority, seconds, claimed = digest, receipt = (text) => text } = changes;
   const by = from === authority ? { by: middle } : {};
   const { certificate, key } = from.issue({
-    name: `URI:${workflow}`,
-    issuer: provider,
+    ...workflowIdentity,
     logged: true,
     ...by,
     ...changes.identity,

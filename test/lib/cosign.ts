@@ -1,11 +1,7 @@
-import { createHash } from "node:crypto";
+import { digestOf } from "../../hack/images-layer.ts";
 import { registryAddress } from "./registry.ts";
 
 const api = `http://${registryAddress}/v2`;
-
-function digestOf(data: Buffer): string {
-  return `sha256:${createHash("sha256").update(data).digest("hex")}`;
-}
 
 /** Of what a tag of the tests' registry leads to. */
 export async function topDigest(name: string): Promise<string> {

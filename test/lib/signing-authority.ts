@@ -55,6 +55,11 @@ export interface BundleOptions {
   readonly by?: string;
 }
 
+/** A workflow that signs, and who vouches for it. */
+export const workflow = "https://github.com/team/app/.github/workflows/release.yml@refs/tags/v1";
+export const provider = "https://token.actions.githubusercontent.com";
+export const workflowIdentity: Identity = { name: `URI:${workflow}`, issuer: provider };
+
 const pem = (key: KeyObject): string => key.export({ type: "spki", format: "pem" }).toString();
 
 /** A certificate authority and a transparency log of the tests' own, in the manner of sigstore's. */

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
@@ -6,8 +5,6 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { tarArchive } from "../lib/tar-archive.ts";
 import { describeTree } from "../lib/tree.ts";
 import { UnpackFixture } from "./unpack-fixture.ts";
-
-const _sha256 = (data: Buffer): string => `sha256:${createHash("sha256").update(data).digest("hex")}`;
 
 let fixture: UnpackFixture;
 beforeAll(() => {

@@ -3,12 +3,15 @@ import { afterAll, describe, expect, it } from "vitest";
 import { signatureProblem } from "../../cri-server/src/domain/image/signature.ts";
 import type { CheckedSignature } from "../../cri-server/src/domain/image/signature-form.ts";
 import type { CertificateRequirement } from "../../cri-server/src/ports/image-policy.ts";
-import { type Identity, SigningAuthority } from "../lib/signing-authority.ts";
+import {
+  workflowIdentity as good,
+  type Identity,
+  provider,
+  SigningAuthority,
+  workflow,
+} from "../lib/signing-authority.ts";
 
-const workflow = "https://github.com/team/app/.github/workflows/release.yml@refs/tags/v1";
-const provider = "https://token.actions.githubusercontent.com";
 const payload = Buffer.from('{"subject":[]}');
-const good: Identity = { name: `URI:${workflow}`, issuer: provider };
 
 const authority = new SigningAuthority();
 const stranger = new SigningAuthority();
