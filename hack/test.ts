@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { leftovers, runMark } from "./rules/leftovers.ts";
-import { type Counts, countsOf, table, total } from "./rules/test-report.ts";
+import { type Counts, countsOf, failuresList, table, total } from "./rules/test-report.ts";
 
 const root = dirname(import.meta.dirname);
 const cache = process.env.BERTH_CACHE ?? "/tmp";
@@ -345,7 +345,7 @@ async function runParts(wanted: readonly Part[], minutes: number): Promise<reado
     // Half as much again, as one that has started is cut when the run's minutes are over.
     if (left < takes * 1.5) {
       console.error(`\n== ${part.name}: skipped, ${left.toFixed(0)} minutes are left and it takes ${takes}`);
-      rows.push({ name: part.name, passed: 0, failed: 0, skipped: 1, seconds: 0 });
+      rows.push({ name: part.name, passed: 0, failed: 0, skipped: 1, seconds: 0, failures: [] });
     } else {
       rows.push(await runPart({ ...part, minutes: Math.max(Math.min(part.minutes, left), 0.1) }));
     }
@@ -358,16 +358,18 @@ async function main(): Promise<void> {
   const before = leftovers(String(process.pid));
   const { minutes, rest } = budget(process.argv.slice(2));
   const rows = [...(await runParts(chosen(rest), minutes))];
-  const left = [...leftovers(String(process.pid))].filter((thing) => !before.has(thing));
-  for (const thing of left) console.error(`left on this machine: ${thing}`);
+  const left = [...leftovers(String(process.pid))]
+    .filter((thing) => !before.has(thing))
+    .map((thing) => `left on this machine: ${thing}`);
   rows.push({
     name: "leaks",
     passed: left.length === 0 ? 1 : 0,
     failed: left.length,
     skipped: 0,
     seconds: 0,
+    failures: left,
   });
-  console.log(`\n${table(rows)}`);
+  console.log(`\n${table(rows)}\n${failuresList(rows)}`);
   const sum = total(rows);
   console.log(`${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
   rmSync(results, { recursive: true });

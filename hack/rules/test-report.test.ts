@@ -1,9 +1,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { judge, patternOf, specsOf } from "../../test/conformance/spec-report.ts";
-import { countsOf, table, total } from "./test-report.ts";
+import { countsOf, failuresList, table, total } from "./test-report.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "report-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -36,15 +36,46 @@ describe("counts", () => {
       numPendingTests: 2,
       numTodoTests: 0,
       numFailedTestSuites: 1,
+      testResults: [
+        {
+          name: join(process.cwd(), "a.test.ts"),
+          status: "failed",
+          message: "",
+          assertionResults: [
+            { status: "passed", fullName: "it runs", failureMessages: [] },
+            {
+              status: "failed",
+              fullName: "it stops",
+              failureMessages: ["\u001b[31mError: no\u001b[39m\n  at x"],
+            },
+          ],
+        },
+        { name: "/b.test.ts", status: "failed", message: "does not load\nat y", assertionResults: [] },
+      ],
     };
     writeFileSync(join(folder, "unit.vitest.json"), JSON.stringify(report));
-    expect(countsOf(folder, "unit", false, 1)).toMatchObject({ passed: 3, failed: 1, skipped: 2 });
+    const counts = countsOf(folder, "unit", false, 1);
+    expect(counts).toMatchObject({ passed: 3, failed: 1, skipped: 2 });
+    expect(failuresList([counts, countsOf(folder, "absent", false, 1)])).toBe(
+      "unit: a.test.ts: it stops: Error: no\n" +
+        `unit: ${relative(process.cwd(), "/b.test.ts")}: does not load\n` +
+        "absent: a command ended with an error\n",
+    );
   });
 
   it("are taken from a part that has counted by itself", () => {
-    writeFileSync(join(folder, "cri.counts.json"), '{"passed":1,"failed":1,"skipped":1}');
-    expect(countsOf(folder, "cri", false, 1)).toMatchObject({ passed: 1, failed: 1, skipped: 1 });
-    const report = { numPassedTests: 3, numFailedTests: 0, numPendingTests: 2, numTodoTests: 0 };
+    writeFileSync(
+      join(folder, "cri.counts.json"),
+      '{"passed":1,"failed":1,"skipped":1,"failures":["Pod > stops"]}',
+    );
+    expect(countsOf(folder, "cri", false, 1)).toMatchObject({ passed: 1, failures: ["Pod > stops"] });
+    const report = {
+      numPassedTests: 3,
+      numFailedTests: 0,
+      numPendingTests: 2,
+      numTodoTests: 0,
+      testResults: [],
+    };
     writeFileSync(join(folder, "cri.vitest.json"), JSON.stringify({ ...report, numFailedTestSuites: 0 }));
     expect(countsOf(folder, "cri", false, 1)).toMatchObject({ passed: 4, failed: 1, skipped: 3 });
   });
@@ -56,6 +87,7 @@ describe("counts", () => {
       numPendingTests: 0,
       numTodoTests: 0,
       numFailedTestSuites: 0,
+      testResults: [],
     };
     writeFileSync(join(folder, "left.vitest.json"), JSON.stringify(report));
     expect(countsOf(folder, "left", false, 1)).toMatchObject({ passed: 3, failed: 1 });

@@ -1,5 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
+import { stripVTControlCharacters } from "node:util";
+
+const longestLine = 300;
 
 /** How one part ended. */
 export interface Counts {
@@ -8,9 +11,20 @@ export interface Counts {
   readonly failed: number;
   readonly skipped: number;
   readonly seconds: number;
+  /** What failed and why, one line each: a log of many parts is long, and may be kept by its end only. */
+  readonly failures: readonly string[];
 }
 
 type Tally = Pick<Counts, "passed" | "failed" | "skipped">;
+
+/** What a part that counts by itself writes. */
+export type CountedReport = Tally & { readonly failures: readonly string[] };
+
+interface VitestTest {
+  readonly status: string;
+  readonly fullName: string;
+  readonly failureMessages: readonly string[];
+}
 
 interface VitestReport {
   readonly numPassedTests: number;
@@ -18,13 +32,38 @@ interface VitestReport {
   readonly numPendingTests: number;
   readonly numTodoTests: number;
   readonly numFailedTestSuites: number;
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: string;
+    /** Why the file did not load. */
+    readonly message: string;
+    readonly assertionResults: readonly VitestTest[];
+  }[];
 }
 
-function ofVitest(text: string): Tally {
+/** Of an error the first line that says something, without the terminal's colours. */
+function firstLine(message: string): string {
+  const [line = ""] = stripVTControlCharacters(message).trim().split("\n", 1);
+  return line.slice(0, longestLine);
+}
+
+function failuresOf({ testResults }: VitestReport): string[] {
+  return testResults.flatMap(({ name, status, message, assertionResults }) => {
+    const failed = assertionResults.filter((test) => test.status === "failed");
+    const file = relative(process.cwd(), name);
+    if (failed.length === 0) return status === "failed" ? [`${file}: ${firstLine(message)}`] : [];
+    return failed.map(
+      ({ fullName, failureMessages }) => `${file}: ${fullName}: ${firstLine(failureMessages[0] ?? "")}`,
+    );
+  });
+}
+
+function ofVitest(text: string): CountedReport {
   const report = JSON.parse(text) as VitestReport;
   // A file that does not load has no tests, and counts as one that failed.
   const failed = Math.max(report.numFailedTests, report.numFailedTestSuites > 0 ? 1 : 0);
-  return { passed: report.numPassedTests, failed, skipped: report.numPendingTests + report.numTodoTests };
+  const skipped = report.numPendingTests + report.numTodoTests;
+  return { passed: report.numPassedTests, failed, skipped, failures: failuresOf(report) };
 }
 
 /**
@@ -34,13 +73,14 @@ function ofVitest(text: string): Tally {
 export function countsOf(folder: string, name: string, ok: boolean, seconds: number): Counts {
   const vitest = join(folder, `${name}.vitest.json`);
   const counts = join(folder, `${name}.counts.json`);
-  const reports: Tally[] = [];
+  const reports: CountedReport[] = [];
   if (existsSync(vitest)) reports.push(ofVitest(readFileSync(vitest, "utf8")));
-  if (existsSync(counts)) reports.push(JSON.parse(readFileSync(counts, "utf8")) as Tally);
-  if (reports.length === 0) reports.push({ passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 });
+  if (existsSync(counts)) reports.push(JSON.parse(readFileSync(counts, "utf8")) as CountedReport);
+  if (reports.length === 0) reports.push({ passed: ok ? 1 : 0, failed: 0, skipped: 0, failures: [] });
   const tally = total(reports);
-  const failed = !ok && tally.failed === 0 ? 1 : tally.failed;
-  return { name, ...tally, failed, seconds };
+  const failures = reports.flatMap((report) => report.failures);
+  if (ok || tally.failed > 0) return { name, ...tally, failures, seconds };
+  return { name, ...tally, failed: 1, failures: ["a command ended with an error"], seconds };
 }
 
 export function total(rows: readonly Tally[]): Tally {
@@ -66,4 +106,9 @@ export function table(rows: readonly Counts[]): string {
   return lines
     .map(([name = "", ...cells]) => name.padEnd(14) + cells.map((cell) => cell.padStart(9)).join(""))
     .join("\n");
+}
+
+/** The failures of all parts, a line each. */
+export function failuresList(rows: readonly Counts[]): string {
+  return rows.flatMap(({ name, failures }) => failures.map((failure) => `${name}: ${failure}\n`)).join("");
 }

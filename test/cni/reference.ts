@@ -65,9 +65,10 @@ interface Tally {
   passed: number;
   failed: number;
   skipped: number;
+  readonly failures: string[];
 }
 
-type Kind = keyof Tally;
+type Kind = "passed" | "failed" | "skipped";
 
 /** What a spec's state amounts to, and words about it unless it simply passed. */
 function judge(
@@ -91,7 +92,9 @@ async function compare(suite: Suite, scratch: string, expected: Expectations, ta
   for (const name of new Set([...Object.keys(wanted), ...ours.keys()])) {
     const [kind, words] = judge(ours.get(name), theirs.get(name), wanted[name]);
     tally[kind] += 1;
-    if (words !== "") console.log(`  ${kind} ${suite.name}: ${name}: ${words}`);
+    const line = `${suite.name}: ${name}: ${words}`;
+    if (words !== "") console.log(`  ${kind} ${line}`);
+    if (kind === "failed") tally.failures.push(line);
   }
   const passed = (states: ReadonlyMap<string, string>): number =>
     [...states.values()].filter((state) => state === "passed").length;
@@ -103,7 +106,7 @@ async function compare(suite: Suite, scratch: string, expected: Expectations, ta
 async function runAll(words: readonly string[], reportFile: string | undefined): Promise<void> {
   const expectationsFile = join(import.meta.dirname, "reference-expectations.json");
   const expectations = JSON.parse(await readFile(expectationsFile, "utf8")) as Expectations;
-  const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
+  const tally: Tally = { passed: 0, failed: 0, skipped: 0, failures: [] };
   const scratch = await mkdtemp(join(tmpdir(), "berth-cni-reference-"));
   const plugin = createPlugin();
   try {

@@ -13,6 +13,7 @@ const cache = process.env.BERTH_CACHE ?? join(homedir(), ".cache/berth");
 
 /** Beyond that a list of what failed tells only that everything did. */
 const longestList = 15;
+const longestLine = 400;
 
 interface Arguments {
   /** Where the counts of all runs are written to, as JSON. */
@@ -97,7 +98,7 @@ async function runRound(planned: readonly Pass[], suite: Suite): Promise<readonl
   const judgements: Judgement[] = [];
   for (const pass of planned) judgements.push(await runPass(pass, server, suite));
   const differences = judgements.flatMap((judgement) => judgement.differences);
-  for (const line of differences.slice(0, longestList)) console.log(line.slice(0, 400));
+  for (const line of differences.slice(0, longestList)) console.log(line.slice(0, longestLine));
   if (differences.length > longestList) console.log(`and ${differences.length - longestList} more`);
   if (differences.length > 0) {
     console.log(`log: ${cache}/critest.log, server: ${cache}/berthd.log`);
@@ -116,14 +117,15 @@ async function runRounds(folder: string, args: Arguments): Promise<void> {
     console.log(`${specs.length} spec(s) need ${name}: ${reason}`);
   }
   const critest = await adaptedCritest(join(cache, "bin/critest"), folder);
-  const totals = { passed: 0, failed: 0, skipped: 0 };
+  const totals = { passed: 0, failed: 0, skipped: 0, failures: [] as string[] };
   for (let round = 0; round < args.runs; round += 1) {
     const seed = args.seed ?? Math.floor(Math.random() * 1e6);
     const suite = { critest, folder, seed, missing: new Set(missing.keys()) };
-    for (const { passed, failed, skipped } of await runRound(planned, suite)) {
+    for (const { passed, failed, skipped, differences } of await runRound(planned, suite)) {
       totals.passed += passed;
       totals.failed += failed;
       totals.skipped += skipped;
+      totals.failures.push(...differences.slice(0, longestList).map((line) => line.slice(0, longestLine)));
     }
   }
   if (args.report !== undefined) await writeFile(args.report, JSON.stringify(totals));
