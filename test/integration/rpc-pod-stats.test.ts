@@ -52,13 +52,12 @@ describe("PodSandboxStats", () => {
     "counts the pod's memory, processes and containers together",
     async () => {
       await using pod = await TestPod.run(server, ownGroup());
-      const first = await pod.script(
-        "sleep 60 & sleep 60 & x=$(head -c 8000000 /dev/zero | tr '\\0' x); wait",
-      );
+      // dd has filled its buffer, and waits for somebody who reads.
+      const first = await pod.script("sleep 60 & dd if=/dev/zero bs=8M count=1 | sleep 60");
       const second = await pod.start();
       await pod.create();
       await expect
-        .poll(async () => (await statsOf(pod)).memory?.workingSetBytes?.value, { timeout: 5000 })
+        .poll(async () => (await statsOf(pod)).memory?.workingSetBytes?.value, { timeout: 20_000 })
         .toBeGreaterThan(8_000_000n);
       const linux = await statsOf(pod);
       // Only those that run have figures.
