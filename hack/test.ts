@@ -1,307 +1,62 @@
-import { spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { createReadStream, existsSync, mkdirSync, rmSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { leftovers, runMark } from "./rules/leftovers.ts";
+import { cache, type Part, parts, results, vitest } from "./rules/test-parts.ts";
 import { type Counts, countsOf, failuresList, table, total } from "./rules/test-report.ts";
 
 const root = dirname(import.meta.dirname);
-const cache = process.env.BERTH_CACHE ?? "/tmp";
-/** Outside the tree, as the second kernel sees it through the host's files. */
-const results = join(cache, "results", String(process.pid));
 
-/** One row of the table: commands that run one after another, all of them, whatever the others did. */
-interface Part {
-  readonly name: string;
-  readonly commands: readonly (readonly string[])[];
-  /** Minutes for all of its commands; a part that hangs is killed and has failed. */
-  readonly minutes: number;
-  /** Only with --all or when it is named. Skipped when less than its usual minutes are left of the run's. */
-  readonly slow?: {
-    readonly usualMinutes: number;
-    /** What it builds the first time, a file of the cache, and how many minutes more that takes. */
-    readonly build?: { readonly makes: string; readonly minutes: number };
-  };
-  /** What hack/setup has to have installed, separated by spaces. */
-  readonly needs?: string;
-  readonly env?: Readonly<Record<string, string>>;
+/** What runs now. */
+const children = new Set<ChildProcess>();
+
+/** Whoever ends the run ends what it has started: second kernels are process groups of their own. */
+async function endAll(signal: NodeJS.Signals): Promise<never> {
+  const ends = [...children].map((child) => once(child, "exit"));
+  for (const child of children) child.kill(signal);
+  await Promise.all(ends);
+  process.exit(1);
 }
 
-/**
- * A run of vitest that leaves its counts where the table finds them. On a machine that others use as well, a test that
- * waits for the kernel may miss its time: it gets a second try, which the report marks as `retry x1`.
- */
-function vitest(name: string, ...args: string[]): string[] {
-  const report = join(results, `${name}.vitest.json`);
-  const reporters = ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
-  return ["vitest", "run", "--retry=1", ...reporters, ...args];
-}
-
-/** Before it is isolated, which takes the network that modules come from. */
-const buildKubernetes: readonly string[] = ["hack/cluster", "build"];
-
-/** These tests in a cluster that is made for them. */
-function inCluster(name: string, ...tests: string[]): string[] {
-  return ["hack/isolated", "hack/cluster", "run", ...vitest(name, "--project", "integration", ...tests)];
-}
-
-const onRealKernel = ["test/integration", "test/security", "test/failpoint"];
-
-/**
- * What depends on the kernel's cgroups, namespaces and mounts. The second kernel has no tables for IP, so of the plugin's own
- * tests only those of VLANs are for it, which the host may not have; and it is slow: long streams and storms say nothing more there.
- */
-const onSecondKernel = [
-  "cni/vlan",
-  "native/child-exec",
-  "integration/bad-input",
-  "integration/cdi",
-  "integration/cgroups",
-  "integration/container-features",
-  "integration/events-and-lists",
-  "integration/limits",
-  "integration/logs",
-  "integration/network",
-  "integration/pod-run",
-  "integration/restart-recovery",
-  "integration/rollback",
-  "integration/rpc-events",
-  "integration/rpc-pod-stats",
-  "integration/rpc-update-resources",
-  "integration/seccomp",
-  "integration/serve",
-  "integration/statistics",
-  "integration/writable-limit",
-].map((name) => `test/${name}.test.ts`);
-
-const parts: readonly Part[] = [
-  {
-    name: "lint",
-    minutes: 3,
-    commands: [["biome", "ci", "--colors=off", "--diagnostic-level=warn", "--error-on-warnings", "."]],
-  },
-  { name: "types", minutes: 3, commands: [["tsc", "--noEmit"]] },
-  { name: "check", minutes: 2, commands: [["hack/check"]] },
-  { name: "unit", minutes: 5, commands: [vitest("unit", "--project", "unit")] },
-  {
-    name: "native",
-    minutes: 10,
-    commands: [["hack/isolated", ...vitest("native", "--project", "integration", "test/native")]],
-  },
-  {
-    name: "sanitized",
-    minutes: 15,
-    env: { BERTH_SANITIZED: "1" },
-    commands: [
-      ["make", "--no-print-directory", "-s", "-C", "native", "sanitized"],
-      ["hack/isolated", ...vitest("sanitized", "--project", "integration", "test/native")],
-    ],
-  },
-  {
-    name: "cni",
-    minutes: 10,
-    needs: "bench",
-    commands: [["hack/isolated", ...vitest("cni", "--project", "integration", "test/cni")]],
-  },
-  {
-    name: "integration",
-    minutes: 20,
-    needs: "bench",
-    commands: [["hack/isolated", ...vitest("integration", "--project", "integration", ...onRealKernel)]],
-  },
-  {
-    name: "conformance",
-    minutes: 15,
-    needs: "conformance",
-    commands: [["hack/conformance", "--report", join(results, "conformance.counts.json"), "-parallel", "4"]],
-  },
-  {
-    name: "v2",
-    minutes: 25,
-    slow: { usualMinutes: 12 },
-    needs: "vm",
-    commands: [
-      ["hack/vm", "run", "hack/isolated", ...vitest("v2", "--project", "integration", ...onSecondKernel)],
-    ],
-  },
-  {
-    name: "conformance-v2",
-    minutes: 15,
-    slow: { usualMinutes: 3 },
-    needs: "conformance vm",
-    env: { BERTH_NO_BUILD: "1" },
-    commands: [
-      [
-        "hack/vm",
-        "run",
-        "hack/conformance",
-        "--report",
-        join(results, "conformance-v2.counts.json"),
-        "-parallel",
-        "4",
-      ],
-    ],
-  },
-  // Most of the minutes of these two are for building Kubernetes, once.
-  {
-    name: "kubelet",
-    minutes: 20,
-    slow: { usualMinutes: 2, build: { makes: "kubernetes/kubelet", minutes: 9 } },
-    env: { CLUSTER_KIND: "standalone", CLUSTER_DIR: "/var/tmp/berth-kubelet" },
-    commands: [buildKubernetes, inCluster("kubelet", "test/kubelet")],
-  },
-  // Emulated, so only what no other kernel here can do.
-  {
-    name: "apparmor",
-    minutes: 15,
-    slow: { usualMinutes: 5 },
-    needs: "conformance cloud",
-    env: { BERTH_NO_BUILD: "1" },
-    commands: [
-      [
-        "hack/vm",
-        "cloud",
-        "hack/conformance",
-        "--report",
-        join(results, "apparmor.counts.json"),
-        "--ginkgo.focus=AppArmor",
-      ],
-      [
-        "hack/vm",
-        "cloud",
-        "hack/isolated",
-        // Of these kernels it is also the only one that counts pressure.
-        ...vitest(
-          "apparmor",
-          "--project",
-          "integration",
-          "test/security/apparmor.test.ts",
-          "test/integration/rpc-pod-stats.test.ts",
-        ),
-      ],
-    ],
-  },
-  {
-    name: "systemd",
-    minutes: 10,
-    slow: { usualMinutes: 4 },
-    needs: "vm",
-    commands: [["hack/systemd", ...vitest("systemd", "--project", "integration", "test/systemd")]],
-  },
-  {
-    name: "growth",
-    minutes: 8,
-    slow: { usualMinutes: 3 },
-    env: { BERTH_TEST_LONG: "1" },
-    commands: [
-      ["hack/isolated", ...vitest("growth", "--project", "integration", "test/integration/growth.test.ts")],
-    ],
-  },
-  {
-    name: "cni-reference",
-    minutes: 15,
-    slow: { usualMinutes: 4 },
-    needs: "bench",
-    commands: [
-      ["node", "test/cni/reference.ts", "--build"],
-      [
-        "hack/isolated",
-        "node",
-        "test/cni/reference.ts",
-        "--report",
-        join(results, "cni-reference.counts.json"),
-      ],
-    ],
-  },
-  {
-    name: "cni-crashes",
-    minutes: 25,
-    slow: { usualMinutes: 6 },
-    env: { BERTH_CNI_CRASHES: "1000" },
-    commands: [
-      ["hack/isolated", ...vitest("cni-crashes", "--project", "integration", "test/cni/crash.test.ts")],
-    ],
-  },
-  {
-    name: "kubernetes",
-    minutes: 40,
-    slow: { usualMinutes: 8, build: { makes: "kubernetes/kube-apiserver", minutes: 15 } },
-    commands: [buildKubernetes, inCluster("kubernetes", "test/kubernetes/")],
-  },
-  // What is different on cgroup v2, and that kubectl does what it does elsewhere.
-  {
-    name: "kubernetes-v2",
-    minutes: 20,
-    slow: { usualMinutes: 6, build: { makes: "kubernetes/kube-apiserver", minutes: 15 } },
-    needs: "vm",
-    env: { BERTH_NO_BUILD: "1" },
-    commands: [
-      buildKubernetes,
-      [
-        "hack/vm",
-        "run",
-        ...inCluster("kubernetes-v2", "test/kubernetes-v2/", "test/kubernetes/kubectl.test.ts"),
-      ],
-    ],
-  },
-  // On the kernel that counts pressure.
-  {
-    name: "kubelet-v2",
-    minutes: 20,
-    slow: { usualMinutes: 6, build: { makes: "kubernetes/kubelet", minutes: 9 } },
-    needs: "cloud",
-    env: { BERTH_NO_BUILD: "1", CLUSTER_KIND: "standalone" },
-    commands: [
-      buildKubernetes,
-      ["hack/vm", "cloud", ...inCluster("kubelet-v2", "test/kubelet/gates.test.ts")],
-    ],
-  },
-];
-
+/** Whether a command succeeds within its time; it writes to the file of this descriptor, or where this process does. */
 async function finish(
   words: readonly string[],
   env: NodeJS.ProcessEnv,
   milliseconds: number,
+  output: number | "inherit",
 ): Promise<boolean> {
   const [file = "", ...args] = words;
-  const child = spawn(file, args, { cwd: root, stdio: "inherit", env });
+  const child = spawn(file, args, { cwd: root, stdio: ["ignore", output, output], env });
+  children.add(child);
   const timer = setTimeout(() => child.kill("SIGTERM"), milliseconds);
   const hard = setTimeout(() => child.kill("SIGKILL"), milliseconds + 20_000);
-  // Whoever ends the run ends what it has started: second kernels are process groups of their own.
-  const end = (signal: NodeJS.Signals): void => {
-    child.once("exit", () => process.exit(1));
-    child.kill(signal);
-  };
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, end);
   const [code] = (await once(child, "exit")) as [number | null];
+  children.delete(child);
   clearTimeout(timer);
   clearTimeout(hard);
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.off(signal, end);
   return code === 0;
 }
 
 /** Runs one part: all of its commands within its minutes. */
-async function runPart(part: Part): Promise<Counts> {
+async function runPart(part: Part, output: number | "inherit"): Promise<Counts> {
   const start = performance.now();
-  console.error(`\n\x1b[1m== ${part.name}\x1b[0m`);
+  const env = { ...process.env, [runMark]: String(process.pid), ...part.env };
+  const left = (): number => Math.max(part.minutes * 60_000 - (performance.now() - start), 1000);
   let ok =
-    part.needs === undefined ||
-    spawnSync("hack/setup", part.needs.split(" "), { cwd: root, stdio: "inherit" }).status === 0;
-  for (const command of part.commands) {
-    const left = part.minutes * 60_000 - (performance.now() - start);
-    ok =
-      (await finish(
-        command,
-        { ...process.env, [runMark]: String(process.pid), ...part.env },
-        Math.max(left, 1000),
-      )) && ok;
-  }
+    part.needs === undefined || (await finish(["hack/setup", ...part.needs.split(" ")], env, left(), output));
+  for (const command of part.commands) ok = (await finish(command, env, left(), output)) && ok;
   return countsOf(results, part.name, ok, (performance.now() - start) / 1000);
 }
 
 function chosen(words: readonly string[]): readonly Part[] {
   if (words.length === 0) return parts.filter((part) => part.slow === undefined);
-  if (words.includes("--all")) return parts;
+  if (words.includes("--all")) {
+    process.env.BERTH_TEST_LONG = "1";
+    return parts;
+  }
   const files = words.filter((word) => existsSync(join(root, word)) && word.endsWith(".ts"));
   const picked = words
     .filter((word) => !files.includes(word))
@@ -336,27 +91,54 @@ function minutesOf({ slow }: Part): number {
   return usualMinutes + (build === undefined || existsSync(join(cache, build.makes)) ? 0 : build.minutes);
 }
 
-/** Runs the parts within the run's minutes: one that has started is cut at the end, a slow one that can't fit is skipped. */
-async function runParts(wanted: readonly Part[], minutes: number): Promise<readonly Counts[]> {
+/** Runs a part unless it doesn't fit into the run's minutes: one that has started is cut at their end. */
+async function runWithin(part: Part, minutes: number, output: number | "inherit"): Promise<Counts> {
+  const left = minutes - performance.now() / 60_000;
+  const takes = minutesOf(part);
+  // Half as much again, as one that has started is cut when the run's minutes are over.
+  if (left < takes * 1.5) {
+    console.error(`\n== ${part.name}: skipped, ${left.toFixed(0)} minutes are left and it takes ${takes}`);
+    return { name: part.name, passed: 0, failed: 0, skipped: 1, seconds: 0, failures: [] };
+  }
+  return runPart({ ...part, minutes: Math.max(Math.min(part.minutes, left), 0.1) }, output);
+}
+
+function title(name: string): void {
+  console.error(`\n\x1b[1m== ${name}\x1b[0m`);
+}
+
+/** Takes parts from the list until none is left, and shows what each wrote when it has ended. */
+async function drain(waiting: Part[], minutes: number): Promise<readonly Counts[]> {
   const rows: Counts[] = [];
-  for (const part of [{ name: "build", minutes: 10, commands: [["hack/build"]] }, ...wanted]) {
-    const left = minutes - performance.now() / 60_000;
-    const takes = minutesOf(part);
-    // Half as much again, as one that has started is cut when the run's minutes are over.
-    if (left < takes * 1.5) {
-      console.error(`\n== ${part.name}: skipped, ${left.toFixed(0)} minutes are left and it takes ${takes}`);
-      rows.push({ name: part.name, passed: 0, failed: 0, skipped: 1, seconds: 0, failures: [] });
-    } else {
-      rows.push(await runPart({ ...part, minutes: Math.max(Math.min(part.minutes, left), 0.1) }));
-    }
+  for (let part = waiting.shift(); part !== undefined; part = waiting.shift()) {
+    console.error(`\n== ${part.name}: begins, beside others`);
+    const log = join(results, `${part.name}.log`);
+    const output = await open(log, "a");
+    rows.push(await runWithin(part, minutes, output.fd));
+    await output.close();
+    title(part.name);
+    await pipeline(createReadStream(log), process.stderr, { end: false });
   }
   return rows;
+}
+
+async function runParts(wanted: readonly Part[], minutes: number): Promise<readonly Counts[]> {
+  const rows: Counts[] = [];
+  const build: Part = { name: "build", minutes: 10, commands: [["hack/build"]] };
+  for (const part of [build, ...wanted.filter(({ hasOwnKernel }) => !hasOwnKernel)]) {
+    title(part.name);
+    rows.push(await runWithin(part, minutes, "inherit"));
+  }
+  const waiting = wanted.filter(({ hasOwnKernel }) => hasOwnKernel);
+  const lanes = await Promise.all([drain(waiting, minutes), drain(waiting, minutes)]);
+  return [...rows, ...lanes.flat()];
 }
 
 async function main(): Promise<void> {
   mkdirSync(results, { recursive: true });
   const before = leftovers(String(process.pid));
   const { minutes, rest } = budget(process.argv.slice(2));
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, endAll);
   const rows = [...(await runParts(chosen(rest), minutes))];
   const left = [...leftovers(String(process.pid))]
     .filter((thing) => !before.has(thing))

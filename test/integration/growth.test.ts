@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Berthd } from "../lib/berthd.ts";
 import { expectNothingLeft, footprint } from "../lib/footprint.ts";
 import { pull, TestPod } from "../lib/pod.ts";
+import { isLongRun } from "../lib/sizes.ts";
 
 let server: Berthd;
 
@@ -32,7 +33,7 @@ async function cycle(): Promise<void> {
 }
 
 /** A long run shows what creeps. */
-const total = process.env.BERTH_TEST_LONG === undefined ? 300 : 1000;
+const total = isLongRun ? 1000 : 300;
 
 async function cycles(count: number): Promise<void> {
   for (let done = 0; done < count; done += 1) await cycle();

@@ -5,7 +5,7 @@ import { Berthd } from "../lib/berthd.ts";
 import { outcomeOf } from "../lib/command.ts";
 import { eventually } from "../lib/eventually.ts";
 import { pull, type TestContainer, TestPod } from "../lib/pod.ts";
-import { gigabyteSource, pattern, Streaming, transports } from "../lib/streaming.ts";
+import { longSource, longTransfer, pattern, Streaming, transports } from "../lib/streaming.ts";
 
 // Exec by stock crictl, over both transports.
 
@@ -71,18 +71,18 @@ describe.each(transports)("exec over %s", (transport) => {
     expect(Buffer.concat(chunks).toString()).toContain("33 101\r\n/dev/pts/");
   });
 
-  it("brings a gigabyte out intact, with flat memory and prompt answers", async () => {
+  it(`brings ${longTransfer} out intact, with flat memory and prompt answers`, async () => {
     const expected = await streaming.checksum();
     const seen = await streaming.transfer(
       `exec ${transport} out`,
-      `${streaming.command(exec(container.id, "sh", "-c", `'${gigabyteSource("/tmp/block")}'`))} | sha256sum`,
+      `${streaming.command(exec(container.id, "sh", "-c", `'${longSource("/tmp/block")}'`))} | sha256sum`,
     );
     expect(seen.result).toBe(expected);
     expect(seen.peak - seen.before).toBeLessThan(64);
     expect(seen.p50).toBeLessThan(10);
   });
 
-  it("brings a gigabyte in intact, with flat memory and prompt answers", async () => {
+  it(`brings ${longTransfer} in intact, with flat memory and prompt answers`, async () => {
     const expected = await streaming.checksum();
     const seen = await streaming.transfer(
       `exec ${transport} in`,

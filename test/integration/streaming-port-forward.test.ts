@@ -9,7 +9,7 @@ import { NamespaceMode } from "../../proto/gen/api.ts";
 import { Berthd } from "../lib/berthd.ts";
 import { eventually } from "../lib/eventually.ts";
 import { pull, TestPod } from "../lib/pod.ts";
-import { Streaming, transports } from "../lib/streaming.ts";
+import { longTransfer, Streaming, transports } from "../lib/streaming.ts";
 
 // Port-forward by stock crictl, over both transports.
 
@@ -60,7 +60,7 @@ describe.each(transports)("port-forward over %s", (transport) => {
     await once(service, "close");
   });
 
-  it("carries a gigabyte there and back intact", async () => {
+  it(`carries ${longTransfer} there and back intact`, async () => {
     const expected = await streaming.checksum();
     const seen = await streaming.transfer(
       `port-forward ${transport} there and back`,

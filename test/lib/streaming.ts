@@ -4,19 +4,22 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import type { Berthd } from "./berthd.ts";
 import { run } from "./command.ts";
+import { isLongRun } from "./sizes.ts";
 
 /** What crictl can stream over. */
 export const transports = ["spdy", "websocket"] as const;
 
 const blockBytes = 1_000_003;
-const blocks = 1000;
-const gigabyte = blockBytes * blocks;
+const blocks = isLongRun ? 1000 : 250;
+
+/** What a long transfer moves. */
+export const longTransfer = isLongRun ? "a gigabyte" : "a quarter of a gigabyte";
 
 /**
- * A shell command that writes a gigabyte whose period is no multiple of any buffer's size, so that nothing can be lost or
- * swapped unseen. `file` keeps one period of it.
+ * A shell command that writes what a long transfer moves, whose period is no multiple of any buffer's size, so that nothing
+ * can be lost or swapped unseen. `file` keeps one period of it.
  */
-export function gigabyteSource(file: string): string {
+export function longSource(file: string): string {
   const make = `yes 0123456789abcdef | head -c ${blockBytes} > ${file}`;
   return `[ -e ${file} ] || ${make}; for i in $(seq ${blocks}); do cat ${file}; done`;
 }
@@ -42,6 +45,7 @@ export interface Transfer {
 /** Streaming clients of one server, and what they do to it. */
 export class Streaming {
   readonly #server: Berthd;
+  #checksum: Promise<string> | undefined;
 
   constructor(server: Berthd) {
     this.#server = server;
@@ -62,13 +66,15 @@ export class Streaming {
     return readdirSync(`/proc/${this.#server.pid}/fd`).length;
   }
 
-  /** A gigabyte from outside, and its checksum. */
+  /** What a long transfer moves, from outside. */
   get source(): string {
-    return `(${gigabyteSource(join(this.#server.dir, "block"))})`;
+    return `(${longSource(join(this.#server.dir, "block"))})`;
   }
 
-  async checksum(): Promise<string> {
-    return (await run("sh", ["-c", `${this.source} | sha256sum`])).trim();
+  /** The source's, as sha256sum prints it. */
+  checksum(): Promise<string> {
+    this.#checksum ??= run("sh", ["-c", `${this.source} | sha256sum`]).then((line) => line.trim());
+    return this.#checksum;
   }
 
   /** MiB of resident memory. */
@@ -77,7 +83,7 @@ export class Streaming {
     return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
   }
 
-  /** Runs a pipeline of the shell's that moves a gigabyte, and asks the server for its containers all the while. */
+  /** Runs a pipeline of the shell's that moves as much as the source gives, and asks the server for its containers all the while. */
   async transfer(name: string, pipeline: string): Promise<Transfer> {
     const before = this.memory();
     const start = performance.now();
@@ -86,7 +92,7 @@ export class Streaming {
     const seconds = (performance.now() - start) / 1000;
     const at = (part: number): number => times[Math.floor(times.length * part)] ?? 0;
     const [p50, p99] = [at(0.5), at(0.99)];
-    const rate = Math.round(gigabyte / 1e6 / seconds);
+    const rate = Math.round((blocks * blockBytes) / 1e6 / seconds);
     const answers = `ListContainers p50 ${p50.toFixed(1)} p99 ${p99.toFixed(1)} ms`;
     console.log(`${name}: ${rate} MB/s, peak ${Math.round(peak)} MiB, ${answers}`);
     return { result: (await work).trim(), seconds, before, peak, p50, p99 };
