@@ -4,7 +4,6 @@
  *     server                              worker
  *     blob images/ingest/NAME
  *     into layers/NAME                    (left out: only hash)
- *     size N                      (of the whole blob, as far as anybody knows)
  *     max-bytes N, max-entries N
  *     go
  *     have N   (so much is on disk now)
@@ -88,7 +87,7 @@ void request_read(struct request *request, int connection, int root) {
 	memset(request, 0, sizeof *request);
 	request->connection = connection;
 	request->blob = request->target = -1;
-	request->max_bytes = request->max_entries = request->size = UINT64_MAX;
+	request->max_bytes = request->max_entries = UINT64_MAX;
 	for (;;) {
 		const char *value;
 		if (!take_line(request, line)) {
@@ -107,8 +106,6 @@ void request_read(struct request *request, int connection, int root) {
 			request->blob = open_inside(root, value, O_RDONLY | O_NOFOLLOW);
 		else if ((value = after(line, "into")))
 			request->target = open_inside(root, value, O_RDONLY | O_DIRECTORY);
-		else if ((value = after(line, "size")))
-			request->size = number(value);
 		else if ((value = after(line, "max-bytes")))
 			request->max_bytes = number(value);
 		else if ((value = after(line, "max-entries")))

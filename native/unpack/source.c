@@ -1,5 +1,5 @@
 /*
- * Decompression and digests are those of zlib, libdeflate, zstd and libcrypto. The last one's plain SHA256 functions are called, which
+ * Decompression and digests are those of ISA-L, zstd and libcrypto. The last one's plain SHA256 functions are called, which
  * OpenSSL 3 calls deprecated: its EVP interface brings the same code along with 3.6 MB of providers, and has every worker
  * touch 2.7 MB more.
  */
@@ -7,35 +7,29 @@
 
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <errno.h>
+#include <isa-l/igzip_lib.h>
 #include <openssl/sha.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 #include <zstd.h>
 
 /* Large enough that calls do not count, small enough that what was decompressed is still in the cache when it is hashed. */
 enum { IN_BYTES = 128 * 1024, OUT_BYTES = 256 * 1024 };
-/* Blobs of up to this size are waited for and decompressed in one go. */
-enum { WHOLE_BYTES = 8 << 20 };
 
 enum compression { PLAIN, GZIP, ZSTD };
 
 struct source {
 	struct request *request;
 	enum compression compression;
-	z_stream gzip;
+	struct inflate_state gzip;
 	ZSTD_DStream *zstd;
 	bool member_open;         /* inside a gzip member or a zstd frame */
 	uint64_t blob_offset;     /* bytes read from the blob */
 	uint64_t produced;        /* bytes decompressed */
 	SHA256_CTX blob_sha, diff_sha;
 	size_t in_at, in_end;     /* what is read and not yet decompressed */
-	const uint8_t *window;    /* where that is which is given out: `out` or a part of `whole` */
-	size_t out_at, out_end;   /* what of it is decompressed and not yet given out */
-	uint8_t *whole;           /* all that a small blob has become; NULL: it is decompressed step by step */
-	size_t whole_bytes;
+	size_t out_at, out_end;   /* what is decompressed and not yet given out */
 	uint8_t in[IN_BYTES];
 	uint8_t out[OUT_BYTES];
 };
@@ -84,59 +78,17 @@ static enum compression detect(struct source *source) {
 	return memcmp(in, zstd_frame, 4) == 0 || skippable ? ZSTD : PLAIN;
 }
 
-/* Reads and hashes the rest of a blob as it comes, behind what is in `in`. Returns its length; more than `max`: not all was read. */
-static size_t read_rest(const struct source *source, uint8_t *to, size_t max, SHA256_CTX *sha) {
-	struct request *request = source->request;
-	size_t at = source->in_end;
-
-	if (at > max)
-		return max + 1;
-	memcpy(to, source->in, at);
-	for (;;) {
-		request_wait(request, at);
-		if (request->have > max)
-			return max + 1;
-		if (request->have == at)
-			return at;
-		ssize_t n = pread(request->blob, to + at, (size_t)request->have - at, (off_t)at);
-		if (n <= 0)
-			fail("read", n < 0 ? errno : 0, "the blob");
-		SHA256_Update(sha, to + at, (size_t)n);
-		at += (size_t)n;
-	}
-}
-
-/* Decompresses a small gzip blob in one go. False: it is not small, or not one that this is for; nothing has changed. */
-static bool take_whole(struct source *source) {
-	const struct request *request = source->request;
-
-	if (request->size > WHOLE_BYTES)
-		return false;
-	size_t max = (size_t)request->size;
-	uint8_t *blob = must_alloc(max);
-	SHA256_CTX sha = source->blob_sha;
-	size_t length = read_rest(source, blob, max, &sha);
-	if (length <= max)
-		source->whole = whole_gunzip(blob, length, request->max_bytes, &source->whole_bytes);
-	free(blob);
-	if (source->whole)
-		source->blob_sha = sha;
-	return source->whole;
-}
-
 struct source *source_open(struct request *request) {
 	struct source *source = must_alloc(sizeof *source);
 
 	source->request = request;
 	SHA256_Init(&source->blob_sha);
 	SHA256_Init(&source->diff_sha);
-	source->window = source->out;
 	source->compression = detect(source);
-	if (source->compression == GZIP && take_whole(source))
-		return source;
-	/* 16: only gzip's own format, with its checksum. */
-	if (source->compression == GZIP && inflateInit2(&source->gzip, 16 + MAX_WBITS) != Z_OK)
-		fail("memory", ENOMEM, "the gzip reader");
+	if (source->compression == GZIP) {
+		isal_inflate_init(&source->gzip);
+		source->gzip.crc_flag = ISAL_GZIP;
+	}
 	if (source->compression == ZSTD) {
 		source->zstd = ZSTD_createDStream();
 		if (!source->zstd)
@@ -153,21 +105,39 @@ static void step_plain(struct source *source) {
 	source->in_at = source->in_end;
 }
 
+static const char *gzip_error(int result) {
+	switch (result) {
+	case ISAL_INVALID_BLOCK:
+		return "a block is none";
+	case ISAL_INVALID_SYMBOL:
+		return "a code has no meaning";
+	case ISAL_INVALID_LOOKBACK:
+		return "a distance goes back too far";
+	case ISAL_INVALID_WRAPPER:
+		return "a member's header is wrong";
+	case ISAL_UNSUPPORTED_METHOD:
+		return "a member's method is not deflate";
+	case ISAL_INCORRECT_CHECKSUM:
+		return "a member's checksum is wrong";
+	default:
+		return "it is not readable";
+	}
+}
+
 /* A gzip file may have several members (RFC 1952, 2.2); estargz and pigz write such. */
 static void step_gzip(struct source *source) {
-	z_stream *gzip = &source->gzip;
+	struct inflate_state *gzip = &source->gzip;
 
 	if (!source->member_open)
-		inflateReset(gzip);
+		isal_inflate_reset(gzip);
 	gzip->next_in = source->in + source->in_at;
-	gzip->avail_in = (uInt)waiting(source);
+	gzip->avail_in = (uint32_t)waiting(source);
 	gzip->next_out = source->out;
 	gzip->avail_out = OUT_BYTES;
-	int result = inflate(gzip, Z_NO_FLUSH);
-	/* Z_BUF_ERROR: nothing could be done, which is what the end of the input looks like. */
-	if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
-		fail("gzip", 0, "the layer's gzip stream is damaged: %s", gzip->msg ? gzip->msg : zError(result));
-	source->member_open = result != Z_STREAM_END;
+	int result = isal_inflate(gzip);
+	if (result != ISAL_DECOMP_OK)
+		fail("gzip", 0, "the layer's gzip stream is damaged: %s", gzip_error(result));
+	source->member_open = gzip->block_state != ISAL_BLOCK_FINISH;
 	source->in_at = source->in_end - gzip->avail_in;
 	source->out_end = OUT_BYTES - gzip->avail_out;
 }
@@ -184,19 +154,8 @@ static void step_zstd(struct source *source) {
 	source->out_end = out.pos;
 }
 
-static void step_whole(struct source *source) {
-	size_t left = source->whole_bytes - (size_t)source->produced;
-
-	source->window = source->whole + source->produced;
-	source->out_end = left < OUT_BYTES ? left : OUT_BYTES;
-}
-
 /* False at the end of the stream. */
 static bool step(struct source *source) {
-	if (source->whole) {
-		step_whole(source);
-		return source->out_end > 0;
-	}
 	while (source->out_end == 0) {
 		bool more = waiting(source) > 0 || fill(source);
 		if (!more && !source->member_open)
@@ -221,7 +180,7 @@ static bool refill(struct source *source) {
 	source->produced += source->out_end;
 	if (source->produced > source->request->max_bytes)
 		fail("limit", 0, "the layer has more than %llu bytes uncompressed", (unsigned long long)source->request->max_bytes);
-	SHA256_Update(&source->diff_sha, source->window, source->out_end);
+	SHA256_Update(&source->diff_sha, source->out, source->out_end);
 	return true;
 }
 
@@ -230,7 +189,7 @@ size_t source_next(struct source *source, const uint8_t **data, size_t max) {
 		return 0;
 	size_t there = source->out_end - source->out_at;
 	size_t n = there < max ? there : max;
-	*data = source->window + source->out_at;
+	*data = source->out + source->out_at;
 	source->out_at += n;
 	return n;
 }

@@ -35,7 +35,6 @@ struct request {
 	int target;               /* the layer's directory; -1: only hash */
 	uint64_t max_bytes;       /* of the uncompressed layer */
 	uint64_t max_entries;
-	uint64_t size;            /* that the blob is going to have; a hint, for it may end earlier or later */
 	uint64_t have;            /* so many bytes of the blob are on disk */
 	bool ended;               /* `have` is the blob's whole size */
 	char line[2 * PATH_BYTES];
@@ -63,11 +62,6 @@ void source_skip(struct source *source, uint64_t length);
 uint64_t source_offset(const struct source *source);
 /* Reads everything that is left, then gives both digests. */
 void source_finish(struct source *source, char blob[DIGEST_HEX], char diff[DIGEST_HEX]);
-
-/* ---- whole.c ---- */
-
-/* A small gzip file's one member, decompressed; NULL where that is not what it is. The caller frees it. */
-uint8_t *whole_gunzip(const uint8_t *gzip, size_t length, uint64_t max_bytes, size_t *made);
 
 /* ---- tar.c: one entry after the other ---- */
 

@@ -121,13 +121,10 @@ describe("a layer's content", () => {
         for (const content of contents) {
           const blob = gzipSync(content, { level, strategy, windowBits, memLevel });
           const { name, size } = fixture.place(blob);
-          // Known to be small, and not known to be.
-          for (const blobBytes of [size, 1e12]) {
-            const job = fixture.unpacker.unpack({ blob: name, blobBytes, maxBytes: 1e9, maxEntries: 1 });
-            job.end(size);
-            const what = `${content.length} bytes, level ${level}, strategy ${strategy}, ${blobBytes}`;
-            expect(await job.done, what).toMatchObject({ blob: sha256(blob), diffId: sha256(content) });
-          }
+          const job = fixture.unpacker.unpack({ blob: name, maxBytes: 1e9, maxEntries: 1 });
+          job.end(size);
+          const what = `${content.length} bytes, level ${level}, strategy ${strategy}`;
+          expect(await job.done, what).toMatchObject({ blob: sha256(blob), diffId: sha256(content) });
         }
       }
     }

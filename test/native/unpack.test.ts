@@ -247,9 +247,13 @@ describe("damage", () => {
     ["a cut gzip stream", gzipSync(good).subarray(0, -20), /too early/],
     ["a cut zstd stream", zstdCompressSync(good).subarray(0, -5), /too early|damaged/],
     ["a damaged gzip stream", flip(gzipSync(good), 60), /damaged|archive|too early/],
-    ["a gzip member of another length", flip(gzipSync(good), gzipSync(good).length - 2), /length check/],
-    ["a gzip member with another checksum", flip(gzipSync(good), gzipSync(good).length - 6), /data check/],
-    ["a gzip header of an unknown kind", flip(gzipSync(good), 3), /damaged/],
+    ["a gzip member of another length", flip(gzipSync(good), gzipSync(good).length - 2), /checksum is wrong/],
+    [
+      "a gzip member with another checksum",
+      flip(gzipSync(good), gzipSync(good).length - 6),
+      /checksum is wrong/,
+    ],
+    ["a gzip header of an unknown kind", flip(gzipSync(good), 3), /damaged|too early/],
     ["a gzip header alone", gzipSync(good).subarray(0, 10), /too early/],
     [
       "a second gzip member that is cut",
@@ -293,7 +297,7 @@ describe("damage", () => {
 describe("the service", () => {
   it("refuses paths that lead out of its directories", async () => {
     for (const blob of ["../socket", "/etc/passwd", "../../../../etc/passwd"]) {
-      const job = fixture.unpacker.unpack({ blob, blobBytes: 1, maxBytes: 1e9, maxEntries: 10 });
+      const job = fixture.unpacker.unpack({ blob, maxBytes: 1e9, maxEntries: 10 });
       job.end(1);
       await expect(job.done).rejects.toThrow(/open/);
     }

@@ -19,8 +19,6 @@ export interface UnpackerOptions {
 export interface UnpackRequest {
   /** Relative to the images directory. */
   readonly blob: string;
-  /** How long it is going to be, as far as anybody knows: small ones are unpacked in one go. */
-  readonly blobBytes: number;
   /** Relative to the layers directory; missing: only hash. */
   readonly into?: string;
   readonly maxBytes: number;
@@ -142,7 +140,7 @@ class Job implements UnpackJob {
     if (request.into !== undefined) {
       this.#backlog += `into layers/${request.into}\n`;
     }
-    this.#backlog += `size ${request.blobBytes}\nmax-bytes ${request.maxBytes}\nmax-entries ${request.maxEntries}\ngo\n`;
+    this.#backlog += `max-bytes ${request.maxBytes}\nmax-entries ${request.maxEntries}\ngo\n`;
     ready.then(
       () => this.#connect(socket),
       (error: unknown) => this.#settled.reject(error),

@@ -145,7 +145,6 @@ export class FileImageStore implements ImageStore {
     await mkdir(into, { mode: 0o755 });
     const job = this.#options.unpacker.unpack({
       blob: join("blobs", "sha256", hex(descriptor.digest)),
-      blobBytes: descriptor.size,
       into: join("tmp", name),
       ...this.#options.limits,
     });
@@ -262,9 +261,8 @@ export class FileImageStore implements ImageStore {
 
   async verifyLayer(layer: StoredLayer): Promise<string | undefined> {
     const blob = join("blobs", "sha256", hex(layer.blob));
-    const { blobBytes } = layer;
-    const job = this.#options.unpacker.unpack({ blob, blobBytes, ...this.#options.limits });
-    job.end(blobBytes);
+    const job = this.#options.unpacker.unpack({ blob, ...this.#options.limits });
+    job.end(layer.blobBytes);
     try {
       const result = await job.done;
       if (result.blob !== layer.blob) {
