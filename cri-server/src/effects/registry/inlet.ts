@@ -14,11 +14,13 @@ const bufferBytes = 512 * 1024;
 /** When a buffer has this much, the other side is held back. What comes at once is smaller than the rest. */
 const fullBytes = bufferBytes - 192 * 1024;
 /**
- * Buffers go from one download to the next: allocating them anew has the garbage collector stop the server. When nothing is
- * downloaded none are kept.
+ * Buffers go from one download to the next, as allocating them anew has the garbage collector collect and stop the server. When
+ * nothing has been downloaded for a while none are kept.
  */
 const spare: Buffer[] = [];
+const keepMs = 10_000;
 let open = 0;
+let emptying: NodeJS.Timeout | undefined;
 
 /**
  * The receiving half of a download: collects what comes while the last of it is being written, and holds the other side
@@ -42,6 +44,7 @@ export class Inlet {
 
   constructor(answer: IncomingMessage, range: BodyRange, stallMs: number) {
     open += 1;
+    clearTimeout(emptying);
     this.#answer = answer;
     this.#skip = range.skip;
     this.#room = range.end - range.position;
@@ -132,7 +135,7 @@ export class Inlet {
     open -= 1;
     spare.push(this.#filling, this.#writing);
     if (open === 0) {
-      spare.length = 0;
+      emptying = setTimeout(() => spare.splice(0), keepMs).unref();
     }
   }
 }

@@ -147,7 +147,7 @@ export class HttpRepository implements Repository {
     work: (host: HostClient) => Promise<T>,
   ): Promise<T> {
     const hosts = this.#hosts(capability);
-    let last = this.#noHost(capability);
+    let last: BerthError | undefined;
     for (const [n, host] of hosts.entries()) {
       try {
         return await this.#patiently(
@@ -163,10 +163,11 @@ export class HttpRepository implements Repository {
           this.#options.meter?.retried();
         }
         // "Not found" of a registry says more than that its mirror can't be reached, and the other way round not.
-        last = n > 0 && mine.code === "registry-unavailable" && last.code === "image-not-found" ? last : mine;
+        last =
+          n > 0 && mine.code === "registry-unavailable" && last?.code === "image-not-found" ? last : mine;
       }
     }
-    throw last;
+    throw last ?? this.#noHost(capability);
   }
 
   async #patiently<T>(attempts: number, signal: AbortSignal, work: () => Promise<T>): Promise<T> {

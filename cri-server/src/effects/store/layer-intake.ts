@@ -68,7 +68,7 @@ async function openIntake(
     await rm(directory, { recursive: true, force: true });
     throw error;
   });
-  const job = unpacker.unpack({ blob: join("ingest", name), blobBytes: descriptor.size, into, ...limits });
+  const job = unpacker.unpack({ blob: join("ingest", name), into, ...limits });
   return new Intake({
     path,
     directory,
@@ -81,9 +81,17 @@ async function openIntake(
   });
 }
 
-/** Opens a blob's file, cut to what is surely there. */
+/** Opens a blob's file, cut to what is surely there. Most are new, and need no second look. */
 async function openPartial(path: string, blobSize: number): Promise<{ handle: FileHandle; have: number }> {
-  const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  const made = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600).catch(
+    (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error;
+    },
+  );
+  if (made !== undefined) {
+    return { handle: made, have: 0 };
+  }
+  const handle = await open(path, constants.O_RDWR);
   try {
     const { size } = await handle.stat();
     const have = trusted(size, blobSize);
