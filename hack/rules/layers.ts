@@ -81,7 +81,9 @@ export const restricted: readonly {
   { module: "pino", only: [`${server}/effects/log`], why: "log through ports/logger.ts" },
   ...["bundle", "core", "protobuf-specs", "verify"].map((name) => ({
     module: `@sigstore/${name}`,
-    only: ["signature", "signature-form", "trust"].map((file) => `${server}/domain/image/${file}.ts`),
+    only: ["log-record", "signature", "signature-form", "trust"].map(
+      (file) => `${server}/domain/image/${file}.ts`,
+    ),
     why: "the first policy that asks for a signature loads signature.ts, and with it the packages",
   })),
   { module: "netlink", only: ["cni-plugin/src"], why: "links, addresses and routes are the CNI plugin's" },

@@ -6,19 +6,26 @@ import { pushBundles, statement, topDigest } from "../lib/cosign.ts";
 import { ImageFixture } from "../lib/image-fixture.ts";
 import { ReferringRegistry } from "../lib/referring-registry.ts";
 import { registryAddress } from "../lib/registry.ts";
+import { SecondLog } from "../lib/second-log.ts";
 import { provider, SigningAuthority, workflow, workflowIdentity } from "../lib/signing-authority.ts";
+import { TimestampAuthority } from "../lib/timestamp-authority.ts";
 
 const repository = "k8s-staging-cri-tools/test-image-latest";
 const reference = `${registryAddress}/${repository}:latest`;
 const indexType = "application/vnd.oci.image.index.v1+json";
 
 const authority = new SigningAuthority();
-afterAll(() => authority[Symbol.dispose]());
+const stamps = new TimestampAuthority();
+afterAll(() => {
+  for (const one of [authority, stamps]) one[Symbol.dispose]();
+});
+const secondLog = new SecondLog();
 const team = generateKeyPairSync("ec", { namedCurve: "P-256" });
 const other = generateKeyPairSync("ed25519");
 
 const rule = (text: string): string => `[[rule]]\nimages = ["*"]\n${text}\n`;
 const byKey = rule('require = "signature"\nkeys = ["team.pub"]');
+const stampedCertificate = `require = "certificate"\nroots = ["root.pem"]\nlog_keys = ["second-log.pub"]\nidentity = "${workflow}"\nissuer = "${provider}"`;
 const byCertificate = rule(
   `require = "certificate"\nroots = ["root.pem"]\nlog_keys = ["log.pub"]\nidentity = "${workflow}"\nissuer = "${provider}"`,
 );
@@ -27,6 +34,9 @@ function write({ dir }: ImageFixture, policy: string): void {
   writeFileSync(join(dir, "team.pub"), team.publicKey.export({ type: "spki", format: "pem" }));
   writeFileSync(join(dir, "root.pem"), authority.root);
   writeFileSync(join(dir, "log.pub"), authority.logKey);
+  writeFileSync(join(dir, "second-log.pub"), secondLog.key);
+  writeFileSync(join(dir, "tsa.pem"), stamps.chain);
+  writeFileSync(join(dir, "tsa-reversed.pem"), stamps.root + stamps.signer);
   writeFileSync(join(dir, "policy.toml"), policy);
 }
 
@@ -59,6 +69,21 @@ describe("bundles beside an image", () => {
     await fixture.pull(reference);
     await pushBundles(repository, digest, []);
     await expect(fixture.pull(reference)).rejects.toThrow(/it is not signed/);
+  });
+
+  it("need a time stamp where their log tells no time, by an authority of the policy", async () => {
+    await using fixture = await ImageFixture.open();
+    const { certificate, key } = authority.issue(workflowIdentity);
+    const stamp = (signature: Buffer): string => stamps.stamp(signature);
+    await pushBundles(repository, digest, [secondLog.bundle(statement(digest), key, { certificate, stamp })]);
+    write(fixture, rule(stampedCertificate));
+    await expect(fixture.pull(reference)).rejects.toThrow(/no valid receipt .* or time stamp/);
+    write(fixture, rule(`${stampedCertificate}\ntimestamp_authorities = ["tsa-reversed.pem"]`));
+    await expect(fixture.pull(reference)).rejects.toThrow(
+      /tsa-reversed.pem is not the certificate of a signer/,
+    );
+    write(fixture, rule(`${stampedCertificate}\ntimestamp_authorities = ["tsa.pem"]`));
+    await fixture.pull(reference);
   });
 
   it.each([

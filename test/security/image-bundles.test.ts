@@ -62,6 +62,7 @@ describe("a bundle", () => {
     roots: authority.root,
     logKeys: [authority.logKey],
     ctLogKeys: [authority.certificateLog.key],
+    timestampAuthorities: [],
     identity: workflow,
     issuer: provider,
   };

@@ -57,6 +57,7 @@ function verdict(changes: Changes = {}): string | undefined {
       roots: authority.root,
       logKeys: [authority.logKey],
       ctLogKeys: [],
+      timestampAuthorities: [],
       identity: "https://github.com/team/app/*",
       issuer: provider,
       ...changes.required,

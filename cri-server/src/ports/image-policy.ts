@@ -31,6 +31,8 @@ export interface CertificateRequirement {
   readonly logKeys: readonly string[];
   /** Keys of certificate transparency logs, PEM: one of them has to have seen the certificate; none: no log is asked for. */
   readonly ctLogKeys: readonly string[];
+  /** Each the certificates of a time-stamp authority, PEM, its signer's first; none: only logs say when a signature was made. */
+  readonly timestampAuthorities: readonly string[];
   /** A URI or mail address, `*` for any characters. */
   readonly identity: string;
   /** Who vouches for the identity: the OpenID provider's URL. */

@@ -19,13 +19,19 @@ export interface SignatureForm {
   readonly chain: string;
 }
 
-/** Throws on what can't be read; without `isLogged` receipts of logs are left aside. */
-export function formOf(signed: CheckedSignature, isLogged: boolean): SignatureForm {
+/** What of a signature's proof the policy knows somebody for: the verifier refuses what is of strangers. */
+export interface WantedProof {
+  readonly logs: boolean;
+  readonly timestamps: boolean;
+}
+
+/** Throws on what can't be read. Proof that is not wanted is left aside. */
+export function formOf(signed: CheckedSignature, wanted: WantedProof): SignatureForm {
   if (signed.payload === "") {
-    return ofBundle(bundleOf(signed), isLogged);
+    return ofBundle(bundleOf(signed), wanted);
   }
   return {
-    entity: entityOf(signed, isLogged ? receiptOf(signed.bundle) : undefined),
+    entity: entityOf(signed, wanted.logs ? receiptOf(signed.bundle) : undefined),
     certificate: signed.certificate === "" ? undefined : new X509Certificate(signed.certificate).raw,
     chain: signed.chain,
   };
@@ -44,19 +50,21 @@ function bundleOf({ bundle }: CheckedSignature): Bundle {
   return bundleFromJSON(JSON.parse(bundle));
 }
 
-function ofBundle(bundle: Bundle, isLogged: boolean): SignatureForm {
+function ofBundle(bundle: Bundle, wanted: WantedProof): SignatureForm {
   const { verificationMaterial, content } = bundle;
   if (content.$case !== "dsseEnvelope") {
     // A signature of plain bytes does not say of which image.
     throw new Error("the bundle has no envelope");
   }
-  // Time stamps are of authorities that no policy knows, and the verifier refuses such.
-  const material = { ...verificationMaterial, timestampVerificationData: undefined };
   const entity = toSignedEntity({
     ...bundle,
-    verificationMaterial: isLogged ? material : { ...material, tlogEntries: [] },
+    verificationMaterial: {
+      ...verificationMaterial,
+      ...(wanted.logs ? {} : { tlogEntries: [] }),
+      ...(wanted.timestamps ? {} : { timestampVerificationData: undefined }),
+    },
   });
-  const [certificate, ...chain] = certificatesIn(material.content);
+  const [certificate, ...chain] = certificatesIn(verificationMaterial.content);
   return { entity, certificate, chain: chain.map((one) => pem.fromDER(one)).join("") };
 }
 

@@ -1,13 +1,14 @@
 import { createPublicKey, X509Certificate as ParsedCertificate, verify } from "node:crypto";
-import { pem, X509Certificate } from "@sigstore/core";
+import { X509Certificate } from "@sigstore/core";
 import { type SignedEntity, type TrustMaterial, VerificationError, Verifier } from "@sigstore/verify";
 import type { CertificateRequirement, KeyRequirement } from "../../ports/image-policy.ts";
 import type { KeptSignature } from "../../ports/image-store.ts";
+import { keyIn } from "./log-record.ts";
 import { isObject, parseObject } from "./manifest.ts";
 import { toPattern } from "./pattern.ts";
 import { type CheckedSignature, envelopeOf, formOf } from "./signature-form.ts";
 import { signedPredicate } from "./signature-source.ts";
-import { authoritiesOf, logsOf, UnloggedCertificate } from "./trust.ts";
+import { authoritiesOf, logsOf, timestampAuthorityOf, UnloggedCertificate } from "./trust.ts";
 
 /** id-kp-codeSigning. */
 const codeSigning = "1.3.6.1.5.5.7.3.3";
@@ -22,7 +23,7 @@ const nameTags = [1, 6];
 
 /**
  * What is wrong with a signature; undefined: nothing. Nobody is asked: the certificate has to be of the policy's roots, and
- * the log's receipt has to say that this very signature was made while the certificate was valid. Of what was signed nothing
+ * the log's receipt or a time stamp has to say that this very signature was made while the certificate was valid. Of what was signed nothing
  * is read here.
  */
 export function signatureProblem(
@@ -70,7 +71,8 @@ function namedByStatement(found: KeptSignature): readonly string[] {
 }
 
 function ofCertificate(signed: CheckedSignature, required: CertificateRequirement): string | undefined {
-  const { entity, chain, ...form } = formOf(signed, true);
+  const timestamps = required.timestampAuthorities.length > 0;
+  const { entity, chain, ...form } = formOf(signed, { logs: true, timestamps });
   if (form.certificate === undefined) {
     throw new Error("there is no certificate");
   }
@@ -82,6 +84,7 @@ function ofCertificate(signed: CheckedSignature, required: CertificateRequiremen
     certificateAuthorities: authoritiesOf(required.roots, chain),
     tlogs: logsOf(required.logKeys, entity),
     ctlogs: logsOf(required.ctLogKeys),
+    timestampAuthorities: required.timestampAuthorities.map(timestampAuthorityOf),
   };
   const limits = { tlogThreshold: 1, timestampThreshold: 1, ctlogThreshold: isLogged ? 1 : 0 };
   verifierOf(trust, limits).verify({ ...entity, key: { $case: "certificate", certificate } });
@@ -96,7 +99,10 @@ function ofKeys(signed: CheckedSignature, { keys, logKeys }: KeyRequirement): st
   const problems = new Set<string>();
   const isLogged = logKeys.length > 0;
   for (const key of keys.map((text) => createPublicKey(text))) {
-    const entity = { ...formOf(signed, isLogged).entity, key: { $case: "public-key" as const, hint: "" } };
+    const entity = {
+      ...formOf(signed, { logs: isLogged, timestamps: false }).entity,
+      key: { $case: "public-key" as const, hint: "" },
+    };
     const trust = {
       tlogs: logsOf(logKeys, entity),
       publicKey: () => ({ publicKey: key, validFor: () => true }),
@@ -145,21 +151,9 @@ function verifierOf(
 
 /** The verifier compares a log's records with hash and signature, but not with the certificate or key. */
 function keyProblem({ tlogEntries }: SignedEntity, der: Buffer): string | undefined {
-  return tlogEntries.every(({ canonicalizedBody }) => pem.toDER(keyIn(canonicalizedBody)).equals(der))
+  return tlogEntries.every(({ canonicalizedBody }) => keyIn(canonicalizedBody).equals(der))
     ? undefined
     : "a signature has no valid receipt of the transparency log: it is for another key";
-}
-
-/** PEM; of the record of a message (hashedrekord) or an envelope (dsse). */
-function keyIn(body: Buffer): string {
-  const { spec } = JSON.parse(body.toString("utf8")) as {
-    spec?: {
-      signature?: { publicKey?: { content?: string } };
-      signatures?: readonly { verifier?: string }[];
-    };
-  };
-  const content = spec?.signature?.publicKey?.content ?? spec?.signatures?.[0]?.verifier ?? "";
-  return Buffer.from(content, "base64").toString("utf8");
 }
 
 /** Not left to the verifier, which looks at the first name alone and takes letters beyond ASCII for others. */
@@ -191,7 +185,10 @@ function issuerOf(certificate: X509Certificate): string {
 
 function meaning({ code, message, cause }: VerificationError): string {
   const why = cause instanceof Error ? cause.message : message;
-  if (code.startsWith("TLOG") || code === "TIMESTAMP_ERROR") {
+  if (code === "TIMESTAMP_ERROR") {
+    return `a signature has no valid receipt of the transparency log or time stamp: ${why}`;
+  }
+  if (code.startsWith("TLOG")) {
     return `a signature has no valid receipt of the transparency log: ${why}`;
   }
   if (code === "SIGNATURE_ERROR") {

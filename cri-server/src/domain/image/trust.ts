@@ -1,4 +1,4 @@
-import { createHash, createPublicKey } from "node:crypto";
+import { createHash, createPublicKey, type KeyObject } from "node:crypto";
 import { EXTENSION_OID_SCT, X509Certificate } from "@sigstore/core";
 import type { SignedEntity, TrustMaterial } from "@sigstore/verify";
 import { certificatesOf, isRoot, withIssued } from "./certificates.ts";
@@ -10,6 +10,7 @@ type Log = TrustMaterial["tlogs"][number];
 const always = { start: new Date(0), end: new Date(8_640_000_000_000_000) };
 /** More than anybody's chain has; each costs a check against each root. */
 const maxChain = 5;
+const ed25519Bytes = 32;
 
 /**
  * The policy's roots, each with the intermediates that lead to it. The verifier trusts all that an authority holds, so
@@ -24,19 +25,44 @@ export function authoritiesOf(roots: string, chain: string): Authority[] {
   }));
 }
 
+/** The certificate of an authority's signer and those above it. */
+export function timestampAuthorityOf(chain: string): Authority {
+  const certChain = certificatesOf(chain).map(({ raw }) => X509Certificate.parse(Buffer.from(raw)));
+  return { certChain, validFor: always };
+}
+
 /**
- * Logs go by the hash of their key (RFC 6962, 3.2). What they call themselves besides is of no account to a policy, but has
- * to be what a receipt says: of `entity` all names are right.
+ * Logs go by the hash of their key (RFC 6962, 3.2), or of that and their name (Rekor 2). What they call themselves is of no
+ * account to a policy, but has to be what a receipt says: of `entity` all names are right.
  */
 export function logsOf(keys: readonly string[], entity?: SignedEntity): Log[] {
-  const names = entity?.tlogEntries.map(({ inclusionProof }) => inclusionProof?.checkpoint?.envelope ?? "");
-  return keys.map((pem) => {
+  const notes = entity?.tlogEntries.map(({ inclusionProof }) => inclusionProof?.checkpoint?.envelope ?? "");
+  const baseURL = notes?.join("\n") ?? "";
+  const names = notes?.map((note) => note.split("\n", 1)[0] ?? "") ?? [];
+  return keys.flatMap((pem) => {
     const publicKey = createPublicKey(pem);
-    const logID = createHash("sha256")
-      .update(publicKey.export({ type: "spki", format: "der" }))
-      .digest();
-    return { baseURL: names?.join("\n") ?? "", logID, publicKey, validFor: always };
+    return [keyHash(publicKey), ...noteHashes(publicKey, names)].map((logID) => ({
+      baseURL,
+      logID,
+      publicKey,
+      validFor: always,
+    }));
   });
+}
+
+function keyHash(key: KeyObject): Buffer {
+  return createHash("sha256")
+    .update(key.export({ type: "spki", format: "der" }))
+    .digest();
+}
+
+/** Of an Ed25519 key and a name, as signed notes have it (c2sp.org/signed-note, "Signature types"). */
+function noteHashes(key: KeyObject, names: readonly string[]): readonly Buffer[] {
+  if (key.asymmetricKeyType !== "ed25519") {
+    return [];
+  }
+  const raw = key.export({ type: "spki", format: "der" }).subarray(-ed25519Bytes);
+  return names.map((name) => createHash("sha256").update(`${name}\n\x01`).update(raw).digest());
 }
 
 /**

@@ -18,7 +18,7 @@ type Table = Readonly<Record<string, unknown>>;
  *     keys = ["/etc/berth/keys/team.pub"]
  *
  * or, with `require = "certificate"`: roots, log_keys, identity and issuer. `log_keys` may be given for "signature" too, and
- * `ct_log_keys` for "certificate".
+ * `ct_log_keys` and `timestamp_authorities` for "certificate".
  */
 export class PolicyFile implements ImagePolicy {
   readonly #path: string;
@@ -89,11 +89,13 @@ export class PolicyFile implements ImagePolicy {
     }
     const logKeys = await this.#keys(table.log_keys, `${where}: log_keys`);
     const ctLogKeys = await this.#keysIfAny(table.ct_log_keys, `${where}: ct_log_keys`);
+    const timestampAuthorities = await this.#authorities(table.timestamp_authorities, where);
     return {
       kind: "certificate",
       roots: roots.map(({ text }) => text).join("\n"),
       logKeys,
       ctLogKeys,
+      timestampAuthorities,
       identity,
       issuer,
     };
@@ -105,6 +107,23 @@ export class PolicyFile implements ImagePolicy {
 
   async #keysIfAny(value: unknown, where: string): Promise<readonly string[]> {
     return value === undefined ? [] : await this.#keys(value, where);
+  }
+
+  async #authorities(value: unknown, where: string): Promise<readonly string[]> {
+    if (value === undefined) {
+      return [];
+    }
+    const files = this.#files(value, `${where}: timestamp_authorities`);
+    const read = await Promise.all(files.map(readCertificates));
+    for (const [n, { certificates }] of read.entries()) {
+      const [signer, ...above] = certificates;
+      if (signer === undefined || signer.ca || !above.some(isRoot)) {
+        throw new Error(
+          `${where}: timestamp_authorities: ${files[n]} is not the certificate of a signer and then those above it up to a self-signed one`,
+        );
+      }
+    }
+    return read.map(({ text }) => text);
   }
 
   #files(value: unknown, where: string): readonly string[] {
