@@ -125,13 +125,19 @@ async function drain(waiting: Part[], minutes: number): Promise<readonly Counts[
 async function runParts(wanted: readonly Part[], minutes: number): Promise<readonly Counts[]> {
   const rows: Counts[] = [];
   const build: Part = { name: "build", minutes: 10, commands: [["hack/build"]] };
-  for (const part of [build, ...wanted.filter(({ hasOwnKernel }) => !hasOwnKernel)]) {
-    title(part.name);
-    rows.push(await runWithin(part, minutes, "inherit"));
+  for (let parts = [build, ...wanted], [first] = parts; first !== undefined; [first] = parts) {
+    const alone = parts.findIndex(({ sharesMachine }) => !sharesMachine);
+    const together = parts.slice(0, alone === -1 ? parts.length : alone);
+    parts = parts.slice(Math.max(together.length, 1));
+    if (together.length > 1) {
+      const lanes = await Promise.all([drain(together, minutes), drain(together, minutes)]);
+      rows.push(...lanes.flat());
+    } else {
+      title(first.name);
+      rows.push(await runWithin(first, minutes, "inherit"));
+    }
   }
-  const waiting = wanted.filter(({ hasOwnKernel }) => hasOwnKernel);
-  const lanes = await Promise.all([drain(waiting, minutes), drain(waiting, minutes)]);
-  return [...rows, ...lanes.flat()];
+  return rows;
 }
 
 async function main(): Promise<void> {

@@ -17,8 +17,8 @@ export interface Part {
     /** What it builds the first time, a file of the cache, and how many minutes more that takes. */
     readonly build?: { readonly makes: string; readonly minutes: number };
   };
-  /** It runs on a second kernel, which is busy on one processor: two of these run side by side, after all others. */
-  readonly hasOwnKernel?: true;
+  /** It measures nothing, or on a kernel of its own: those of these that follow each other run two at a time. */
+  readonly sharesMachine?: true;
   /** What hack/setup has to have installed, separated by spaces. */
   readonly needs?: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -42,7 +42,7 @@ function inCluster(name: string, ...tests: string[]): string[] {
   return ["hack/isolated", "hack/cluster", "run", ...vitest(name, "--project", "integration", ...tests)];
 }
 
-const onRealKernel = ["test/integration", "test/security", "test/failpoint"];
+const onRealKernel = ["test/integration", "test/failpoint"];
 
 /**
  * What depends on the kernel's cgroups, namespaces and mounts. The second kernel has no tables for IP, so of the plugin's own
@@ -79,14 +79,16 @@ export const parts: readonly Part[] = [
   },
   { name: "types", minutes: 3, commands: [["tsc", "--noEmit"]] },
   { name: "check", minutes: 2, commands: [["hack/check"]] },
-  { name: "unit", minutes: 5, commands: [vitest("unit", "--project", "unit")] },
+  { name: "unit", sharesMachine: true, minutes: 5, commands: [vitest("unit", "--project", "unit")] },
   {
     name: "native",
+    sharesMachine: true,
     minutes: 10,
     commands: [["hack/isolated", ...vitest("native", "--project", "integration", "test/native")]],
   },
   {
     name: "sanitized",
+    sharesMachine: true,
     minutes: 15,
     env: { BERTH_SANITIZED: "1" },
     commands: [
@@ -96,9 +98,16 @@ export const parts: readonly Part[] = [
   },
   {
     name: "cni",
+    sharesMachine: true,
     minutes: 10,
     needs: "bench",
     commands: [["hack/isolated", ...vitest("cni", "--project", "integration", "test/cni")]],
+  },
+  {
+    name: "security",
+    sharesMachine: true,
+    minutes: 10,
+    commands: [["hack/isolated", ...vitest("security", "--project", "integration", "test/security")]],
   },
   {
     name: "integration",
@@ -114,7 +123,7 @@ export const parts: readonly Part[] = [
   },
   {
     name: "v2",
-    hasOwnKernel: true,
+    sharesMachine: true,
     minutes: 25,
     slow: { usualMinutes: 12 },
     needs: "vm",
@@ -124,7 +133,7 @@ export const parts: readonly Part[] = [
   },
   {
     name: "conformance-v2",
-    hasOwnKernel: true,
+    sharesMachine: true,
     minutes: 15,
     slow: { usualMinutes: 3 },
     needs: "conformance vm",
@@ -152,7 +161,7 @@ export const parts: readonly Part[] = [
   // Emulated, so only what no other kernel here can do.
   {
     name: "apparmor",
-    hasOwnKernel: true,
+    sharesMachine: true,
     minutes: 15,
     slow: { usualMinutes: 5 },
     needs: "conformance cloud",
@@ -183,7 +192,7 @@ export const parts: readonly Part[] = [
   },
   {
     name: "systemd",
-    hasOwnKernel: true,
+    sharesMachine: true,
     minutes: 10,
     slow: { usualMinutes: 4 },
     needs: "vm",
@@ -223,7 +232,7 @@ export const parts: readonly Part[] = [
   // What is different on cgroup v2, and that kubectl does what it does elsewhere.
   {
     name: "kubernetes-v2",
-    hasOwnKernel: true,
+    sharesMachine: true,
     minutes: 20,
     slow: { usualMinutes: 6, build: { makes: "kubernetes/kube-apiserver", minutes: 15 } },
     needs: "vm",
@@ -240,7 +249,7 @@ export const parts: readonly Part[] = [
   // On the kernel that counts pressure.
   {
     name: "kubelet-v2",
-    hasOwnKernel: true,
+    sharesMachine: true,
     minutes: 20,
     slow: { usualMinutes: 6, build: { makes: "kubernetes/kubelet", minutes: 9 } },
     needs: "cloud",
