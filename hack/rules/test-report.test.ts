@@ -46,18 +46,18 @@ describe("counts", () => {
             {
               status: "failed",
               fullName: "it stops",
-              failureMessages: ["\u001b[31mError: no\u001b[39m\n  at x"],
+              failureMessages: ["\u001b[31mError: no\nway\u001b[39m\n    at x"],
             },
           ],
         },
-        { name: "/b.test.ts", status: "failed", message: "does not load\nat y", assertionResults: [] },
+        { name: "/b.test.ts", status: "failed", message: "does not\n  load", assertionResults: [] },
       ],
     };
     writeFileSync(join(folder, "unit.vitest.json"), JSON.stringify(report));
     const counts = countsOf(folder, "unit", false, 1);
     expect(counts).toMatchObject({ passed: 3, failed: 1, skipped: 2 });
     expect(failuresList([counts, countsOf(folder, "absent", false, 1)])).toBe(
-      "unit: a.test.ts: it stops: Error: no\n" +
+      "unit: a.test.ts: it stops: Error: no way\n" +
         `unit: ${relative(process.cwd(), "/b.test.ts")}: does not load\n` +
         "absent: a command ended with an error\n",
     );

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 
-const longestLine = 300;
+const longestLine = 500;
 
 /** How one part ended. */
 export interface Counts {
@@ -41,19 +41,19 @@ interface VitestReport {
   }[];
 }
 
-/** Of an error the first line that says something, without the terminal's colours. */
-function firstLine(message: string): string {
-  const [line = ""] = stripVTControlCharacters(message).trim().split("\n", 1);
-  return line.slice(0, longestLine);
+/** An error without the terminal's colours and without its stack, as one line. */
+function inOneLine(message: string): string {
+  const [words = ""] = stripVTControlCharacters(message).split(/\n\s+at /, 1);
+  return words.trim().replaceAll(/\s+/g, " ").slice(0, longestLine);
 }
 
 function failuresOf({ testResults }: VitestReport): string[] {
   return testResults.flatMap(({ name, status, message, assertionResults }) => {
     const failed = assertionResults.filter((test) => test.status === "failed");
     const file = relative(process.cwd(), name);
-    if (failed.length === 0) return status === "failed" ? [`${file}: ${firstLine(message)}`] : [];
+    if (failed.length === 0) return status === "failed" ? [`${file}: ${inOneLine(message)}`] : [];
     return failed.map(
-      ({ fullName, failureMessages }) => `${file}: ${fullName}: ${firstLine(failureMessages[0] ?? "")}`,
+      ({ fullName, failureMessages }) => `${file}: ${fullName}: ${inOneLine(failureMessages[0] ?? "")}`,
     );
   });
 }
