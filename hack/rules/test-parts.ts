@@ -121,6 +121,46 @@ export const parts: readonly Part[] = [
     needs: "conformance",
     commands: [["hack/conformance", "--report", join(results, "conformance.counts.json"), "-parallel", "4"]],
   },
+  // Most of its minutes are for building Kubernetes, once.
+  {
+    name: "kubelet",
+    minutes: 20,
+    slow: { usualMinutes: 2, build: { makes: "kubernetes/kubelet", minutes: 9 } },
+    env: { CLUSTER_KIND: "standalone", CLUSTER_DIR: "/var/tmp/berth-kubelet" },
+    commands: [buildKubernetes, inCluster("kubelet", "test/kubelet")],
+  },
+  {
+    name: "cni-reference",
+    minutes: 15,
+    slow: { usualMinutes: 4 },
+    needs: "bench",
+    commands: [
+      ["node", "test/cni/reference.ts", "--build"],
+      [
+        "hack/isolated",
+        "node",
+        "test/cni/reference.ts",
+        "--report",
+        join(results, "cni-reference.counts.json"),
+      ],
+    ],
+  },
+  {
+    name: "cni-crashes",
+    minutes: 25,
+    slow: { usualMinutes: 6 },
+    env: { BERTH_CNI_CRASHES: "1000" },
+    commands: [
+      ["hack/isolated", ...vitest("cni-crashes", "--project", "integration", "test/cni/crash.test.ts")],
+    ],
+  },
+  {
+    name: "kubernetes",
+    minutes: 40,
+    slow: { usualMinutes: 8, build: { makes: "kubernetes/kube-apiserver", minutes: 15 } },
+    commands: [buildKubernetes, inCluster("kubernetes", "test/kubernetes/")],
+  },
+  // From here on each has a kernel of its own; the longest first.
   {
     name: "v2",
     sharesMachine: true,
@@ -131,32 +171,35 @@ export const parts: readonly Part[] = [
       ["hack/vm", "run", "hack/isolated", ...vitest("v2", "--project", "integration", ...onSecondKernel)],
     ],
   },
+  // What is different on cgroup v2, and that kubectl does what it does elsewhere.
   {
-    name: "conformance-v2",
+    name: "kubernetes-v2",
     sharesMachine: true,
-    minutes: 15,
-    slow: { usualMinutes: 3 },
-    needs: "conformance vm",
+    minutes: 20,
+    slow: { usualMinutes: 6, build: { makes: "kubernetes/kube-apiserver", minutes: 15 } },
+    needs: "vm",
     env: { BERTH_NO_BUILD: "1" },
     commands: [
+      buildKubernetes,
       [
         "hack/vm",
         "run",
-        "hack/conformance",
-        "--report",
-        join(results, "conformance-v2.counts.json"),
-        "-parallel",
-        "4",
+        ...inCluster("kubernetes-v2", "test/kubernetes-v2/", "test/kubernetes/kubectl.test.ts"),
       ],
     ],
   },
-  // Most of the minutes of these two are for building Kubernetes, once.
+  // On the kernel that counts pressure.
   {
-    name: "kubelet",
+    name: "kubelet-v2",
+    sharesMachine: true,
     minutes: 20,
-    slow: { usualMinutes: 2, build: { makes: "kubernetes/kubelet", minutes: 9 } },
-    env: { CLUSTER_KIND: "standalone", CLUSTER_DIR: "/var/tmp/berth-kubelet" },
-    commands: [buildKubernetes, inCluster("kubelet", "test/kubelet")],
+    slow: { usualMinutes: 6, build: { makes: "kubernetes/kubelet", minutes: 9 } },
+    needs: "cloud",
+    env: { BERTH_NO_BUILD: "1", CLUSTER_KIND: "standalone" },
+    commands: [
+      buildKubernetes,
+      ["hack/vm", "cloud", ...inCluster("kubelet-v2", "test/kubelet/gates.test.ts")],
+    ],
   },
   // Emulated, so only what no other kernel here can do.
   {
@@ -199,64 +242,22 @@ export const parts: readonly Part[] = [
     commands: [["hack/systemd", ...vitest("systemd", "--project", "integration", "test/systemd")]],
   },
   {
-    name: "cni-reference",
-    minutes: 15,
-    slow: { usualMinutes: 4 },
-    needs: "bench",
-    commands: [
-      ["node", "test/cni/reference.ts", "--build"],
-      [
-        "hack/isolated",
-        "node",
-        "test/cni/reference.ts",
-        "--report",
-        join(results, "cni-reference.counts.json"),
-      ],
-    ],
-  },
-  {
-    name: "cni-crashes",
-    minutes: 25,
-    slow: { usualMinutes: 6 },
-    env: { BERTH_CNI_CRASHES: "1000" },
-    commands: [
-      ["hack/isolated", ...vitest("cni-crashes", "--project", "integration", "test/cni/crash.test.ts")],
-    ],
-  },
-  {
-    name: "kubernetes",
-    minutes: 40,
-    slow: { usualMinutes: 8, build: { makes: "kubernetes/kube-apiserver", minutes: 15 } },
-    commands: [buildKubernetes, inCluster("kubernetes", "test/kubernetes/")],
-  },
-  // What is different on cgroup v2, and that kubectl does what it does elsewhere.
-  {
-    name: "kubernetes-v2",
+    name: "conformance-v2",
     sharesMachine: true,
-    minutes: 20,
-    slow: { usualMinutes: 6, build: { makes: "kubernetes/kube-apiserver", minutes: 15 } },
-    needs: "vm",
+    minutes: 15,
+    slow: { usualMinutes: 3 },
+    needs: "conformance vm",
     env: { BERTH_NO_BUILD: "1" },
     commands: [
-      buildKubernetes,
       [
         "hack/vm",
         "run",
-        ...inCluster("kubernetes-v2", "test/kubernetes-v2/", "test/kubernetes/kubectl.test.ts"),
+        "hack/conformance",
+        "--report",
+        join(results, "conformance-v2.counts.json"),
+        "-parallel",
+        "4",
       ],
-    ],
-  },
-  // On the kernel that counts pressure.
-  {
-    name: "kubelet-v2",
-    sharesMachine: true,
-    minutes: 20,
-    slow: { usualMinutes: 6, build: { makes: "kubernetes/kubelet", minutes: 9 } },
-    needs: "cloud",
-    env: { BERTH_NO_BUILD: "1", CLUSTER_KIND: "standalone" },
-    commands: [
-      buildKubernetes,
-      ["hack/vm", "cloud", ...inCluster("kubelet-v2", "test/kubelet/gates.test.ts")],
     ],
   },
 ];
