@@ -1,5 +1,8 @@
 import { defineConfig } from "vitest/config";
 
+// A second kernel (hack/vm) is slower, the emulated one by far.
+const patience = process.env.BERTH_VM_JOB === undefined ? 1 : 3;
+
 // Unit tests sit beside their source and need neither root nor a kernel feature. Everything under test/ is real:
 // it needs root and runs one file at a time, because the files share one kernel.
 export default defineConfig({
@@ -22,8 +25,8 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           globalSetup: ["test/lib/global.ts"],
           fileParallelism: false,
-          testTimeout: 60_000,
-          hookTimeout: 120_000,
+          testTimeout: 60_000 * patience,
+          hookTimeout: 120_000 * patience,
         },
       },
     ],

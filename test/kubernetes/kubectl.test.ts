@@ -48,7 +48,7 @@ describe.concurrent("kubectl", () => {
     const numbers = (await followed).split("\n").map(Number);
     expect(numbers.length).toBeGreaterThan(20);
     expect(numbers).toEqual(numbers.map((_, index) => (numbers[0] ?? 0) + index));
-  }, 200_000);
+  }, 400_000);
 
   it("execs, copies, forwards ports, shows usage and debugs", async (test) => {
     await apply(test, "config");
@@ -85,5 +85,5 @@ describe.concurrent("kubectl", () => {
     } finally {
       forward.kill();
     }
-  }, 200_000);
+  }, 400_000);
 });
