@@ -51,7 +51,10 @@ function failuresOf({ testResults }: VitestReport): string[] {
   return testResults.flatMap(({ name, status, message, assertionResults }) => {
     const failed = assertionResults.filter((test) => test.status === "failed");
     const file = relative(process.cwd(), name);
-    if (failed.length === 0) return status === "failed" ? [`${file}: ${inOneLine(message)}`] : [];
+    if (failed.length === 0)
+      return status === "failed"
+        ? [`${file}: ${inOneLine(message) || "what comes before or after its tests"}`]
+        : [];
     return failed.map(
       ({ fullName, failureMessages }) => `${file}: ${fullName}: ${inOneLine(failureMessages[0] ?? "")}`,
     );
