@@ -188,19 +188,6 @@ export const parts: readonly Part[] = [
       ],
     ],
   },
-  // On the kernel that counts pressure.
-  {
-    name: "kubelet-v2",
-    sharesMachine: true,
-    minutes: 20,
-    slow: { usualMinutes: 6, build: { makes: "kubernetes/kubelet", minutes: 9 } },
-    needs: "cloud",
-    env: { BERTH_NO_BUILD: "1", CLUSTER_KIND: "standalone" },
-    commands: [
-      buildKubernetes,
-      ["hack/vm", "cloud", ...inCluster("kubelet-v2", "test/kubelet/gates.test.ts")],
-    ],
-  },
   // Emulated, so only what no other kernel here can do.
   {
     name: "apparmor",
@@ -258,6 +245,18 @@ export const parts: readonly Part[] = [
         "-parallel",
         "4",
       ],
+    ],
+  },
+  // On the kernel that counts pressure, which is too slow a one for a kubelet beside which something else runs.
+  {
+    name: "kubelet-v2",
+    minutes: 20,
+    slow: { usualMinutes: 8, build: { makes: "kubernetes/kubelet", minutes: 9 } },
+    needs: "cloud",
+    env: { BERTH_NO_BUILD: "1", CLUSTER_KIND: "standalone" },
+    commands: [
+      buildKubernetes,
+      ["hack/vm", "cloud", ...inCluster("kubelet-v2", "test/kubelet/gates.test.ts")],
     ],
   },
 ];
