@@ -125,11 +125,20 @@ static const char *gzip_error(int result) {
 }
 
 /* A gzip file may have several members (RFC 1952, 2.2); estargz and pigz write such. */
+static void open_member(struct source *source) {
+	while (waiting(source) < 4 && fill(source))
+		;
+	/* A bit that has no meaning must not be passed over (2.3.1.2), which ISA-L does. */
+	if (waiting(source) >= 4 && source->in[source->in_at + 3] & 0xe0)
+		fail("gzip", 0, "the layer's gzip stream is damaged: a member's header has unknown flags");
+	isal_inflate_reset(&source->gzip);
+}
+
 static void step_gzip(struct source *source) {
 	struct inflate_state *gzip = &source->gzip;
 
 	if (!source->member_open)
-		isal_inflate_reset(gzip);
+		open_member(source);
 	gzip->next_in = source->in + source->in_at;
 	gzip->avail_in = (uint32_t)waiting(source);
 	gzip->next_out = source->out;
