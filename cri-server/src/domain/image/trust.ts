@@ -1,4 +1,9 @@
-import { createHash, createPublicKey, type KeyObject } from "node:crypto";
+import {
+  createHash,
+  createPublicKey,
+  type KeyObject,
+  type X509Certificate as ParsedCertificate,
+} from "node:crypto";
 import { EXTENSION_OID_SCT, X509Certificate } from "@sigstore/core";
 import type { SignedEntity, TrustMaterial } from "@sigstore/verify";
 import { certificatesOf, isRoot, withIssued } from "./certificates.ts";
@@ -19,16 +24,19 @@ const ed25519Bytes = 32;
 export function authoritiesOf(roots: string, chain: string): Authority[] {
   const given = certificatesOf(roots);
   const intermediates = [...given, ...certificatesOf(chain).slice(0, maxChain)];
-  return given.filter(isRoot).map((root) => ({
-    certChain: withIssued(root, intermediates).map(({ raw }) => X509Certificate.parse(Buffer.from(raw))),
-    validFor: always,
-  }));
+  return given.filter(isRoot).map((root) => authorityOf(withIssued(root, intermediates)));
 }
 
 /** The certificate of an authority's signer and those above it. */
 export function timestampAuthorityOf(chain: string): Authority {
-  const certChain = certificatesOf(chain).map(({ raw }) => X509Certificate.parse(Buffer.from(raw)));
-  return { certChain, validFor: always };
+  return authorityOf(certificatesOf(chain));
+}
+
+function authorityOf(chain: readonly ParsedCertificate[]): Authority {
+  return {
+    certChain: chain.map(({ raw }) => X509Certificate.parse(Buffer.from(raw))),
+    validFor: always,
+  };
 }
 
 /**
