@@ -1,7 +1,5 @@
 import { defineConfig } from "vitest/config";
-
-// A second kernel (hack/vm) is slower, the emulated one by far.
-const patience = process.env.BERTH_VM_JOB === undefined ? 1 : 3;
+import { patience } from "./test/lib/patience.ts";
 
 // Unit tests sit beside their source and need neither root nor a kernel feature. Everything under test/ is real:
 // it needs root and runs one file at a time, because the files share one kernel.

@@ -25,10 +25,11 @@ const other = generateKeyPairSync("ed25519");
 
 const rule = (text: string): string => `[[rule]]\nimages = ["*"]\n${text}\n`;
 const byKey = rule('require = "signature"\nkeys = ["team.pub"]');
-const stampedCertificate = `require = "certificate"\nroots = ["root.pem"]\nlog_keys = ["second-log.pub"]\nidentity = "${workflow}"\nissuer = "${provider}"`;
-const byCertificate = rule(
-  `require = "certificate"\nroots = ["root.pem"]\nlog_keys = ["log.pub"]\nidentity = "${workflow}"\nissuer = "${provider}"`,
-);
+const certificateRule = (log: string, more = ""): string =>
+  rule(
+    `require = "certificate"\nroots = ["root.pem"]\nlog_keys = ["${log}"]\nidentity = "${workflow}"\nissuer = "${provider}"\n${more}`,
+  );
+const byCertificate = certificateRule("log.pub");
 
 function write({ dir }: ImageFixture, policy: string): void {
   writeFileSync(join(dir, "team.pub"), team.publicKey.export({ type: "spki", format: "pem" }));
@@ -76,13 +77,13 @@ describe("bundles beside an image", () => {
     const { certificate, key } = authority.issue(workflowIdentity);
     const stamp = (signature: Buffer): string => stamps.stamp(signature);
     await pushBundles(repository, digest, [secondLog.bundle(statement(digest), key, { certificate, stamp })]);
-    write(fixture, rule(stampedCertificate));
+    write(fixture, certificateRule("second-log.pub"));
     await expect(fixture.pull(reference)).rejects.toThrow(/no valid receipt .* or time stamp/);
-    write(fixture, rule(`${stampedCertificate}\ntimestamp_authorities = ["tsa-reversed.pem"]`));
+    write(fixture, certificateRule("second-log.pub", 'timestamp_authorities = ["tsa-reversed.pem"]'));
     await expect(fixture.pull(reference)).rejects.toThrow(
       /tsa-reversed.pem is not the certificate of a signer/,
     );
-    write(fixture, rule(`${stampedCertificate}\ntimestamp_authorities = ["tsa.pem"]`));
+    write(fixture, certificateRule("second-log.pub", 'timestamp_authorities = ["tsa.pem"]'));
     await fixture.pull(reference);
   });
 

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { eventually, onNode, runtimeErrors } from "../kubernetes/cluster.ts";
+import { patience } from "../lib/patience.ts";
 import {
   type ContainerFigures,
   containerStatuses,
@@ -72,7 +73,7 @@ describe("a kubelet with its newer ways", () => {
     web.add();
     pod = await containersReady(2);
   });
-  afterAll(() => web.remove(), 240_000);
+  afterAll(() => web.remove(), 90_000 * patience);
 
   it("runs a pod, healthy, and falls back from none of them", async () => {
     expect(await curl(`http://${pod.status.podIP}/`)).toBe("made before");
@@ -85,7 +86,9 @@ describe("a kubelet with its newer ways", () => {
     expect(kubeletLog(logged)).not.toMatch(/fall(ing)? back|disabling container-termination/i);
   });
 
-  it("hears of a container's end and start by events, and looks after the pod at once", async () => {
+  it("hears of a container's end and start by events, and looks after the pod at once", {
+    timeout: 60_000 * patience,
+  }, async () => {
     expect(await metric("kubelet_evented_pleg_connection_success_count")).toBeGreaterThanOrEqual(1);
     expect(await metric("kubelet_evented_pleg_connection_error_count")).toBe(0);
     const heard = await metric("kubelet_evented_pleg_connection_latency_seconds_count");
@@ -99,9 +102,11 @@ describe("a kubelet with its newer ways", () => {
     const events = (await metric("kubelet_evented_pleg_connection_latency_seconds_count")) - heard;
     expect(events).toBeGreaterThanOrEqual(3);
     expect(await metric("kubelet_pleg_pod_relist_duration_seconds_count")).toBeGreaterThan(looked);
-  }, 180_000);
+  });
 
-  it("reports what the kernel counts: processor, memory, processes, network, files", async () => {
+  it("reports what the kernel counts: processor, memory, processes, network, files", {
+    timeout: 150_000 * patience,
+  }, async () => {
     const blob = 8 * mebibyte;
     // Into the layer, and into the volume that is served.
     for (const file of ["/blob", "/usr/share/nginx/html/blob"])
@@ -136,7 +141,7 @@ describe("a kubelet with its newer ways", () => {
       expect(summary?.cpu.psi?.some.total).toBeGreaterThanOrEqual(0);
       expect(summary?.containers[0]?.memory.psi?.some.total).toBeGreaterThanOrEqual(0);
     }
-  }, 300_000);
+  });
 
   it("has the runtime's metrics in the place of cAdvisor's", async () => {
     const text = await curl("http://127.0.0.1:10255/metrics/cadvisor");
@@ -146,8 +151,10 @@ describe("a kubelet with its newer ways", () => {
     );
   });
 
-  it("ends the pod with its file, and has nothing to complain of", async () => {
+  it("ends the pod with its file, and has nothing to complain of", {
+    timeout: 90_000 * patience,
+  }, async () => {
     await web.remove();
     expect(runtimeErrors("gates", logged)).toEqual([]);
-  }, 240_000);
+  });
 });

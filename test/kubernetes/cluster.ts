@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readFileSync, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, type TestContext } from "vitest";
+import { patience } from "../lib/patience.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const script = `${root}hack/cluster`;
@@ -65,9 +66,6 @@ export async function apply(test: Pick<TestContext, "onTestFinished">, name: str
 export function field(kind: string, name: string, path: string): Promise<string> {
   return kubectl("get", kind, name, "-o", `jsonpath={${path}}`, "--ignore-not-found");
 }
-
-/** As hack/cluster has it: a second kernel has a processor at most, and the emulated one is ten times slower. */
-const patience = process.env.BERTH_VM_JOB === undefined ? 1 : 3;
 
 /** Runs `probe` until it returns true, for so many seconds of this machine; the last failure is in the message when time is up. */
 export async function eventually(

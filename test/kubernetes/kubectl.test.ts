@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { patience } from "../lib/patience.ts";
 import {
   apply,
   eventually,
@@ -32,7 +33,7 @@ async function onTerminal(command: string): Promise<string> {
 
 // Together: most of their time is waiting.
 describe.concurrent("kubectl", () => {
-  it("follows a log, runs a terminal, attaches", async (test) => {
+  it("follows a log, runs a terminal, attaches", { timeout: 200_000 * patience }, async (test) => {
     await apply(test, "counter");
     await apply(test, "attach");
     await running("counter");
@@ -48,9 +49,11 @@ describe.concurrent("kubectl", () => {
     const numbers = (await followed).split("\n").map(Number);
     expect(numbers.length).toBeGreaterThan(20);
     expect(numbers).toEqual(numbers.map((_, index) => (numbers[0] ?? 0) + index));
-  }, 400_000);
+  });
 
-  it("execs, copies, forwards ports, shows usage and debugs", async (test) => {
+  it("execs, copies, forwards ports, shows usage and debugs", {
+    timeout: 200_000 * patience,
+  }, async (test) => {
     await apply(test, "config");
     await apply(test, "deployment");
     await running("config");
@@ -85,5 +88,5 @@ describe.concurrent("kubectl", () => {
     } finally {
       forward.kill();
     }
-  }, 400_000);
+  });
 });

@@ -1,5 +1,6 @@
 import { createHash, createPublicKey, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { dsse, pem } from "@sigstore/core";
+import { proofOfOnly } from "./log-proof.ts";
 
 export interface SecondBundle {
   /** PEM; left out: it is signed by the key. */
@@ -52,7 +53,11 @@ export class SecondLog {
       logId: { keyId: this.#id().toString("base64") },
       kindVersion: { kind: record.kind, version: record.apiVersion },
       integratedTime: "0",
-      inclusionProof: this.#proof(body, name),
+      inclusionProof: proofOfOnly(body, {
+        name,
+        id: this.#id(),
+        sign: (note) => sign(null, note, this.#keys.privateKey),
+      }),
       canonicalizedBody: body.toString("base64"),
     };
     const signer =
@@ -75,20 +80,5 @@ export class SecondLog {
   #id(): Buffer {
     const raw = this.#keys.publicKey.export({ type: "spki", format: "der" }).subarray(-32);
     return createHash("sha256").update(`${origin}\n\x01`).update(raw).digest();
-  }
-
-  /** Of a log that has this entry alone (RFC 6962, 2.1). */
-  #proof(body: Buffer, name: string): object {
-    const root = createHash("sha256")
-      .update(Buffer.from([0]))
-      .update(body)
-      .digest("base64");
-    const note = `${name}\n1\n${root}\n`;
-    const signed = Buffer.concat([
-      this.#id().subarray(0, 4),
-      sign(null, Buffer.from(note), this.#keys.privateKey),
-    ]);
-    const envelope = `${note}\n\u2014 ${name} ${signed.toString("base64")}\n`;
-    return { logIndex: "0", rootHash: root, treeSize: "1", hashes: [], checkpoint: { envelope } };
   }
 }

@@ -1,4 +1,3 @@
-import { execFileSync } from "node:child_process";
 import {
   createHash,
   createPrivateKey,
@@ -7,11 +6,10 @@ import {
   type KeyObject,
   sign,
 } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { dsse, pem as text } from "@sigstore/core";
 import { CertificateLog } from "./certificate-log.ts";
+import { proofOfOnly } from "./log-proof.ts";
+import { OpensslFolder } from "./openssl-folder.ts";
 
 /** What a leaf certificate says. */
 export interface Identity {
@@ -64,7 +62,7 @@ const pem = (key: KeyObject): string => key.export({ type: "spki", format: "pem"
 
 /** A certificate authority and a transparency log of the tests' own, in the manner of sigstore's. */
 export class SigningAuthority implements Disposable {
-  readonly #dir = mkdtempSync(join(tmpdir(), "berth-ca-"));
+  readonly #files = new OpensslFolder();
   readonly #log = generateKeyPairSync("ec", { namedCurve: "P-256" });
   readonly certificateLog = new CertificateLog();
   readonly root: string;
@@ -72,10 +70,21 @@ export class SigningAuthority implements Disposable {
 
   /** Two of one name differ in their keys alone. */
   constructor(constraints = "CA:TRUE") {
-    this.#openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "root.key");
+    this.#files.makeKey("root");
     const subject = ["-subj", "/CN=root", "-addext", `basicConstraints=critical,${constraints}`];
-    this.#openssl("req", "-x509", "-new", "-key", "root.key", "-days", "10", ...subject, "-out", "root.pem");
-    this.root = this.#read("root.pem");
+    this.#files.run(
+      "req",
+      "-x509",
+      "-new",
+      "-key",
+      "root.key",
+      "-days",
+      "10",
+      ...subject,
+      "-out",
+      "root.pem",
+    );
+    this.root = this.#files.text("root.pem");
   }
 
   get logKey(): string {
@@ -99,12 +108,12 @@ export class SigningAuthority implements Disposable {
       ...(isEncoded ? [] : ["[names]", ...names]),
     ];
     const { file, certificate } = this.#certificate("/", extensions, by?.file ?? "root");
-    const key = createPrivateKey(this.#read(`${file}.key`));
+    const key = createPrivateKey(this.#files.text(`${file}.key`));
     if (!logged) {
       return { certificate, key };
     }
     const above = by ?? { file: "root", certificate: this.root };
-    const aboveKey = createPrivateKey(this.#read(`${above.file}.key`));
+    const aboveKey = createPrivateKey(this.#files.text(`${above.file}.key`));
     return { certificate: this.certificateLog.enter(certificate, above.certificate, aboveKey), key };
   }
 
@@ -112,8 +121,8 @@ export class SigningAuthority implements Disposable {
   issuedByLeaf({ certificate, key }: Leaf, identity: Identity): Leaf {
     this.#made++;
     const file = `leaf${this.#made}`;
-    writeFileSync(join(this.#dir, `${file}.pem`), certificate);
-    writeFileSync(join(this.#dir, `${file}.key`), key.export({ type: "pkcs8", format: "pem" }));
+    this.#files.write(`${file}.pem`, certificate);
+    this.#files.write(`${file}.key`, key.export({ type: "pkcs8", format: "pem" }));
     return this.issue({ ...identity, by: { file, certificate } });
   }
 
@@ -159,7 +168,11 @@ export class SigningAuthority implements Disposable {
         kindVersion: { kind: record.kind, version: record.apiVersion },
         integratedTime: String(entry.integratedTime),
         inclusionPromise: { signedEntryTimestamp: promise },
-        inclusionProof: this.#proof(entry.body),
+        inclusionProof: proofOfOnly(Buffer.from(entry.body, "base64"), {
+          name: "log.test",
+          id: Buffer.from(entry.logID, "hex"),
+          sign: (note) => sign("sha256", note, this.#log.privateKey),
+        }),
         canonicalizedBody: entry.body,
       },
     ];
@@ -168,17 +181,6 @@ export class SigningAuthority implements Disposable {
       verificationMaterial: { ...material, tlogEntries: options.unlogged ? [] : tlogEntries },
       dsseEnvelope: { payload: document.toString("base64"), payloadType: type, signatures: [{ sig }] },
     });
-  }
-
-  /** Of a log that has this entry alone (RFC 6962, 2.1), with its head as a signed note. */
-  #proof(body: string): object {
-    const leaf = Buffer.concat([Buffer.from([0]), Buffer.from(body, "base64")]);
-    const root = createHash("sha256").update(leaf).digest("base64");
-    const note = `log.test\n1\n${root}\n`;
-    const id = Buffer.from(this.#logId(), "hex").subarray(0, 4);
-    const signed = Buffer.concat([id, sign("sha256", Buffer.from(note), this.#log.privateKey)]);
-    const envelope = `${note}\n\u2014 log.test ${signed.toString("base64")}\n`;
-    return { logIndex: "0", rootHash: root, treeSize: "1", hashes: [], checkpoint: { envelope } };
   }
 
   #promise(record: object, seconds = Math.floor(Date.now() / 1000)) {
@@ -196,24 +198,16 @@ export class SigningAuthority implements Disposable {
   #certificate(subject: string, extensions: readonly string[], by: string): Authority {
     this.#made++;
     const file = `made${this.#made}`;
-    writeFileSync(join(this.#dir, `${file}.ext`), extensions.join("\n"));
-    this.#openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", `${file}.key`);
-    this.#openssl("req", "-new", "-key", `${file}.key`, "-subj", subject, "-out", `${file}.csr`);
+    this.#files.write(`${file}.ext`, extensions.join("\n"));
+    this.#files.makeKey(file);
+    this.#files.run("req", "-new", "-key", `${file}.key`, "-subj", subject, "-out", `${file}.csr`);
     const input = ["-req", "-in", `${file}.csr`, "-days", "1", "-extfile", `${file}.ext`];
     const authority = ["-CA", `${by}.pem`, "-CAkey", `${by}.key`, "-CAcreateserial"];
-    this.#openssl("x509", ...input, ...authority, "-out", `${file}.pem`);
-    return { file, certificate: this.#read(`${file}.pem`) };
-  }
-
-  #openssl(...words: readonly string[]): void {
-    execFileSync("openssl", words, { cwd: this.#dir, stdio: ["ignore", "ignore", "pipe"] });
-  }
-
-  #read(name: string): string {
-    return readFileSync(join(this.#dir, name), "utf8");
+    this.#files.run("x509", ...input, ...authority, "-out", `${file}.pem`);
+    return { file, certificate: this.#files.text(`${file}.pem`) };
   }
 
   [Symbol.dispose](): void {
-    rmSync(this.#dir, { recursive: true, force: true });
+    this.#files[Symbol.dispose]();
   }
 }
