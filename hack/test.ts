@@ -122,19 +122,28 @@ async function drain(waiting: Part[], minutes: number): Promise<readonly Counts[
   return rows;
 }
 
+/** Parts that follow each other and share the machine, together; each of the others by itself. */
+function groupsOf(wanted: readonly Part[]): Part[][] {
+  const groups: Part[][] = [];
+  for (const part of wanted) {
+    const last = groups.at(-1);
+    if (part.sharesMachine && last?.[0]?.sharesMachine) last.push(part);
+    else groups.push([part]);
+  }
+  return groups;
+}
+
 async function runParts(wanted: readonly Part[], minutes: number): Promise<readonly Counts[]> {
   const rows: Counts[] = [];
   const build: Part = { name: "build", minutes: 10, commands: [["hack/build"]] };
-  for (let parts = [build, ...wanted], [first] = parts; first !== undefined; [first] = parts) {
-    const alone = parts.findIndex(({ sharesMachine }) => !sharesMachine);
-    const together = parts.slice(0, alone === -1 ? parts.length : alone);
-    parts = parts.slice(Math.max(together.length, 1));
-    if (together.length > 1) {
-      const lanes = await Promise.all([drain(together, minutes), drain(together, minutes)]);
-      rows.push(...lanes.flat());
-    } else {
+  for (const group of groupsOf([build, ...wanted])) {
+    const [first] = group;
+    if (first !== undefined && group.length === 1) {
       title(first.name);
       rows.push(await runWithin(first, minutes, "inherit"));
+    } else {
+      const lanes = await Promise.all([drain(group, minutes), drain(group, minutes)]);
+      rows.push(...lanes.flat());
     }
   }
   return rows;

@@ -34,6 +34,11 @@ export function vitest(name: string, ...args: string[]): string[] {
   return ["vitest", "run", "--retry=1", ...reporters, ...args];
 }
 
+/** A run that leaves its counts there by itself. */
+function counting(name: string, ...words: string[]): string[] {
+  return [...words, "--report", join(results, `${name}.counts.json`)];
+}
+
 /** Before it is isolated, which takes the network that modules come from. */
 const buildKubernetes: readonly string[] = ["hack/cluster", "build"];
 
@@ -119,7 +124,7 @@ export const parts: readonly Part[] = [
     name: "conformance",
     minutes: 15,
     needs: "conformance",
-    commands: [["hack/conformance", "--report", join(results, "conformance.counts.json"), "-parallel", "4"]],
+    commands: [counting("conformance", "hack/conformance", "-parallel", "4")],
   },
   // Most of its minutes are for building Kubernetes, once.
   {
@@ -136,13 +141,7 @@ export const parts: readonly Part[] = [
     needs: "bench",
     commands: [
       ["node", "test/cni/reference.ts", "--build"],
-      [
-        "hack/isolated",
-        "node",
-        "test/cni/reference.ts",
-        "--report",
-        join(results, "cni-reference.counts.json"),
-      ],
+      counting("cni-reference", "hack/isolated", "node", "test/cni/reference.ts"),
     ],
   },
   {
@@ -197,14 +196,7 @@ export const parts: readonly Part[] = [
     needs: "conformance cloud",
     env: { BERTH_NO_BUILD: "1" },
     commands: [
-      [
-        "hack/vm",
-        "cloud",
-        "hack/conformance",
-        "--report",
-        join(results, "apparmor.counts.json"),
-        "--ginkgo.focus=AppArmor",
-      ],
+      counting("apparmor", "hack/vm", "cloud", "hack/conformance", "--ginkgo.focus=AppArmor"),
       [
         "hack/vm",
         "cloud",
@@ -235,17 +227,7 @@ export const parts: readonly Part[] = [
     slow: { usualMinutes: 3 },
     needs: "conformance vm",
     env: { BERTH_NO_BUILD: "1" },
-    commands: [
-      [
-        "hack/vm",
-        "run",
-        "hack/conformance",
-        "--report",
-        join(results, "conformance-v2.counts.json"),
-        "-parallel",
-        "4",
-      ],
-    ],
+    commands: [counting("conformance-v2", "hack/vm", "run", "hack/conformance", "-parallel", "4")],
   },
   // On the kernel that counts pressure, which is too slow a one for a kubelet beside which something else runs.
   {

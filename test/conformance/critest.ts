@@ -15,6 +15,10 @@ const cache = process.env.BERTH_CACHE ?? join(homedir(), ".cache/berth");
 const longestList = 15;
 const longestLine = 400;
 
+function shown(differences: readonly string[]): readonly string[] {
+  return differences.slice(0, longestList).map((line) => line.slice(0, longestLine));
+}
+
 interface Arguments {
   /** Where the counts of all runs are written to, as JSON. */
   readonly report: string | undefined;
@@ -98,7 +102,7 @@ async function runRound(planned: readonly Pass[], suite: Suite): Promise<readonl
   const judgements: Judgement[] = [];
   for (const pass of planned) judgements.push(await runPass(pass, server, suite));
   const differences = judgements.flatMap((judgement) => judgement.differences);
-  for (const line of differences.slice(0, longestList)) console.log(line.slice(0, longestLine));
+  for (const line of shown(differences)) console.log(line);
   if (differences.length > longestList) console.log(`and ${differences.length - longestList} more`);
   if (differences.length > 0) {
     console.log(`log: ${cache}/critest.log, server: ${cache}/berthd.log`);
@@ -125,7 +129,7 @@ async function runRounds(folder: string, args: Arguments): Promise<void> {
       totals.passed += passed;
       totals.failed += failed;
       totals.skipped += skipped;
-      totals.failures.push(...differences.slice(0, longestList).map((line) => line.slice(0, longestLine)));
+      totals.failures.push(...shown(differences));
     }
   }
   if (args.report !== undefined) await writeFile(args.report, JSON.stringify(totals));
