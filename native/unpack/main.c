@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -50,8 +51,9 @@ static _Noreturn void work(int connection) {
 	int inside = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (inside < 0 || close(target) < 0)
 		fail("open", errno, "the layer's directory");
-	confine_syscalls();
 	struct source *source = source_open(&request);
+	confine_syscalls();
+	source_start(source);
 	if (request.target >= 0) {
 		totals.inodes = 1;
 		apply(tar_open(source), source, place_open(inside, &totals), &request, &totals);
@@ -98,6 +100,8 @@ int main(int argc, char **argv) {
 	signal(SIGCHLD, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	/* A worker's second thread allocates next to nothing. */
+	mallopt(M_ARENA_MAX, 1);
 	int listener = listen_at(argv[1]);
 	confine_service(argv[2], argv[3]);
 	reply("ready\n");

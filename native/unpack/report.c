@@ -10,9 +10,16 @@
 #include <unistd.h>
 
 static int answers = -1;
+static _Thread_local void (*before_failure)(void *of);
+static _Thread_local void *before_failure_of;
 
 void report_to(int fd) {
 	answers = fd;
+}
+
+void fail_after(void (*wait)(void *of), void *of) {
+	before_failure = wait;
+	before_failure_of = of;
 }
 
 static void send_line(const char *line, size_t length) {
@@ -62,6 +69,8 @@ void fail(const char *stage, int error, const char *format, ...) {
 		length = sizeof line - 1;
 		line[length - 1] = '\n';
 	}
+	if (before_failure)
+		before_failure(before_failure_of);
 	send_line(line, (size_t)length);
 	linger();
 	_exit(1);

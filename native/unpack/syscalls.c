@@ -9,8 +9,8 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #if defined(__x86_64__)
 #define OWN_ARCH AUDIT_ARCH_X86_64
@@ -37,7 +37,7 @@ static struct sock_filter filter[] = {
 	ALLOW(SYS_openat2), ALLOW(SYS_mkdirat), ALLOW(SYS_symlinkat), ALLOW(SYS_linkat), ALLOW(SYS_mknodat), ALLOW(SYS_unlinkat),
 	ALLOW(SYS_fchown), ALLOW(SYS_fchownat), ALLOW(SYS_fchmod), ALLOW(SYS_fsetxattr), ALLOW(SYS_newfstatat), ALLOW(SYS_fstat),
 	ALLOW(SYS_lseek), ALLOW(SYS_ftruncate), ALLOW(SYS_getdents64), ALLOW(SYS_fcntl), ALLOW(SYS_read), ALLOW(SYS_brk),
-	ALLOW(SYS_mmap), ALLOW(SYS_munmap), ALLOW(SYS_mremap), ALLOW(SYS_madvise),
+	ALLOW(SYS_mmap), ALLOW(SYS_munmap), ALLOW(SYS_mremap), ALLOW(SYS_madvise), ALLOW(SYS_futex),
 	/* the last words */
 	ALLOW(SYS_shutdown), ALLOW(SYS_setsockopt), ALLOW(SYS_exit_group), ALLOW(SYS_exit), ALLOW(SYS_rt_sigreturn),
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
@@ -46,7 +46,7 @@ static struct sock_filter filter[] = {
 void confine_syscalls(void) {
 	const struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
 
-	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0)
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0)
 		fail("confine", errno, "seccomp");
 }
 #else

@@ -1,8 +1,9 @@
 /*
  * berth-unpack: turns one compressed image layer into a directory.
  *
- * The parent process listens, confines itself to two directories and forks one worker per layer. A worker is single-threaded,
- * reads one blob, and ends; whatever goes wrong in it is reported once and ends it. Nothing here trusts the layer.
+ * The parent process listens, confines itself to two directories and forks one worker per layer. A worker reads one blob, with
+ * one thread that decompresses and one that makes files, and ends; whatever goes wrong in it is reported once and ends it.
+ * Nothing here trusts the layer.
  */
 #ifndef BERTH_UNPACK_H
 #define BERTH_UNPACK_H
@@ -24,6 +25,8 @@
 void report_to(int fd);
 /* Sends `fail STAGE ERRNO MESSAGE` and ends the worker. `error` 0: the layer is at fault, not the system. */
 _Noreturn void fail(const char *stage, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* A failure of this thread waits for `wait(of)` first. */
+void fail_after(void (*wait)(void *of), void *of);
 void reply(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void *must_alloc(size_t bytes);
 
@@ -48,11 +51,23 @@ void request_wait(struct request *request, uint64_t offset);
 /* Takes what has arrived without waiting. */
 void request_poll(struct request *request);
 
-/* ---- source.c: the blob, decompressed and hashed on the way ---- */
+/* ---- blob.c: the blob, decompressed and hashed on the way ---- */
+
+struct blob;
+
+struct blob *blob_open(struct request *request);
+/* Between 1 and `room` more bytes of the uncompressed stream; 0 at its end. */
+size_t blob_read(struct blob *blob, uint8_t *out, size_t room);
+/* After the end. */
+void blob_digest(struct blob *blob, char hex[DIGEST_HEX]);
+
+/* ---- source.c: the uncompressed stream, made by a thread of its own ---- */
 
 struct source;
 
+/* Makes the thread, which reads nothing before `source_start`: first the process has to be confined. */
 struct source *source_open(struct request *request);
+void source_start(struct source *source);
 /* Between 1 and `max` bytes of the uncompressed stream, valid until the next call; 0 at its end. */
 size_t source_next(struct source *source, const uint8_t **data, size_t max);
 /* Exactly `length` bytes, or the worker ends. */

@@ -1,9 +1,11 @@
+import { randomBytes } from "node:crypto";
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { tarArchive } from "../lib/tar-archive.ts";
 import { describeTree } from "../lib/tree.ts";
+import { sanitizedSuffix } from "./container-fixture.ts";
 import { UnpackFixture } from "./unpack-fixture.ts";
 
 let fixture: UnpackFixture;
@@ -274,6 +276,16 @@ describe("damage", () => {
     await expect(fixture.blob(blob)).rejects.toThrow(message);
   });
 
+  // The stream is decompressed ahead of its use.
+  it("tells of what is wrong first in the stream", async () => {
+    const noise = Buffer.concat(Array.from({ length: 200 }, () => randomBytes(1000)));
+    const unsafe = tarArchive([{ name: "a" }, { name: "../b" }, { name: "noise", data: noise }]);
+    const damaged = gzipSync(unsafe).subarray(0, -1000);
+    for (let round = 0; round < 20; round++) {
+      await expect(fixture.blob(damaged)).rejects.toThrow(/has `\.\.` in it/);
+    }
+  });
+
   it("never takes the program down, whatever is flipped", async () => {
     const archive = tarArchive([
       { name: "dir/", type: "5", pax: { mtime: "5.5", "SCHILY.xattr.user.a": "b" } },
@@ -315,7 +327,25 @@ describe("the service", () => {
     await new Promise((resolve) => setTimeout(resolve, 50));
     job.cancel();
     await expect(job.done).rejects.toThrow(/cancelled/);
-    await expect.poll(workers).toBe(1);
+    await expect.poll(workers).toHaveLength(1);
+  });
+
+  it.skipIf(sanitizedSuffix !== "")("confines every thread of a worker", async () => {
+    const { name } = fixture.place(tarArchive([{ name: "x", data: Buffer.alloc(100_000) }]));
+    const job = fixture.start(name);
+    job.have(2000);
+    await expect.poll(workers).toHaveLength(2);
+    const tasks = `/proc/${Math.max(...workers().map(Number))}/task`;
+    await expect
+      .poll(() => readdirSync(tasks).map((task) => status(`${tasks}/${task}`, "Seccomp")))
+      .toEqual(["2", "2"]);
+    for (const task of readdirSync(tasks)) {
+      // chown, dac_override, fowner, fsetid, sys_admin, mknod, setfcap
+      expect(status(`${tasks}/${task}`, "CapEff")).toBe("000000008820001b");
+      expect(status(`${tasks}/${task}`, "NoNewPrivs")).toBe("1");
+    }
+    job.cancel();
+    await expect.poll(workers).toHaveLength(1);
   });
 
   it("leaves no mount behind", () => {
@@ -323,7 +353,11 @@ describe("the service", () => {
     expect(existsSync(join(fixture.top, "layers"))).toBe(true);
   });
 
-  const workers = (): number =>
+  const status = (task: string, field: string): string | undefined =>
+    new RegExp(`^${field}:\\s+(\\S+)$`, "m").exec(readFileSync(`${task}/status`, "utf8"))?.[1];
+
+  /** Process numbers of the service and its workers. */
+  const workers = (): string[] =>
     readdirSync("/proc").filter((pid) => {
       if (!/^\d+$/.test(pid)) return false;
       try {
@@ -331,5 +365,5 @@ describe("the service", () => {
       } catch {
         return false;
       }
-    }).length;
+    });
 });
