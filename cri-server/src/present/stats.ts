@@ -1,4 +1,5 @@
 import type {
+  ContainerAttributes,
   ContainerStats,
   CpuUsage,
   IoUsage,
@@ -7,18 +8,23 @@ import type {
   PsiStats,
   SwapUsage,
 } from "../../../proto/gen/api.ts";
+import type { Container } from "../model/container.ts";
 import type { CgroupUsage, Psi, PsiLine } from "../ports/cgroups.ts";
 import type { ContainerUsage } from "../ports/usage.ts";
 
-export function presentContainerStats({ container, cgroup, layer }: ContainerUsage): ContainerStats {
-  const { config } = container;
+export function presentContainerStats(usage: ContainerUsage): ContainerStats {
+  return { ...presentFigures(usage), attributes: presentAttributes(usage.container) };
+}
+
+/** What never changes of a container's figures: whose they are. */
+export function presentAttributes({ id, config }: Container): ContainerAttributes {
+  return { id, metadata: { ...config.metadata }, labels: config.labels, annotations: config.annotations };
+}
+
+/** The rest. */
+export function presentFigures({ cgroup, layer }: ContainerUsage): ContainerStats {
   return {
-    attributes: {
-      id: container.id,
-      metadata: { ...config.metadata },
-      labels: config.labels,
-      annotations: config.annotations,
-    },
+    attributes: undefined,
     cpu: presentCpu(cgroup),
     memory: presentMemory(cgroup),
     writableLayer: {

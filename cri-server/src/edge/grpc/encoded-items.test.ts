@@ -26,6 +26,20 @@ describe("EncodedItems", () => {
     expect(count).toBe(1);
   });
 
+  it("gives the same bytes for the same rows, and others when one was replaced, left out or moved", () => {
+    const rows = new EncodedItems<Message>((item) => Message.encode(item).finish());
+    const [one, two, other] = [make(1), make(2), make(3)];
+    const first = rows.concat([one, two]);
+    expect(rows.concat([one, two])).toBe(first);
+    const ids = (items: readonly Message[]): string[] =>
+      ListContainersResponse.decode(rows.concat(items)).containers.map(({ id }) => id);
+    expect(ids([one, other])).toEqual(["c1", "c3"]);
+    expect(ids([one])).toEqual(["c1"]);
+    expect(ids([two, one])).toEqual(["c2", "c1"]);
+    expect(ids([])).toEqual([]);
+    expect(ids([one, two])).toEqual(["c1", "c2"]);
+  });
+
   it("parts a long list into messages that are neither empty nor large", () => {
     const rows = new EncodedItems<Message>((item) => Message.encode(item).finish());
     const containers = Array.from({ length: 300 }, (_, index) => make(index, { large: "x".repeat(10_000) }));

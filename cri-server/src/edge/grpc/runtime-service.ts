@@ -92,10 +92,12 @@ export function runtimeService(deps: RuntimeDeps, wrap: WrapDeps): ServedService
       ...definition,
       listPodSandbox: { ...definition.listPodSandbox, ...encoded },
       listContainers: { ...definition.listContainers, ...encoded },
+      listContainerStats: { ...definition.listContainerStats, ...encoded },
       containerStatus: { ...definition.containerStatus, ...encoded },
       podSandboxStatus: { ...definition.podSandboxStatus, ...encoded },
       streamPodSandboxes: { ...definition.streamPodSandboxes, ...encoded },
       streamContainers: { ...definition.streamContainers, ...encoded },
+      streamContainerStats: { ...definition.streamContainerStats, ...encoded },
     },
     methods,
   };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parsePressure, usageV1, usageV2 } from "./cgroup-usage.ts";
+import { flatValue, parsePressure, usageV1, usageV2 } from "./cgroup-usage.ts";
 
 const pressure =
   "some avg10=1.50 avg60=0.20 avg300=0.00 total=12345\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=99\n";
@@ -97,5 +97,19 @@ describe("parsePressure", () => {
     });
     expect(parsePressure(undefined)).toBeUndefined();
     expect(parsePressure("")).toBeUndefined();
+  });
+});
+
+describe("flatValue", () => {
+  it("finds a key wherever its line is, and no other that contains it", () => {
+    const text = "rss 1\ntotal_rss 2\nrss_huge 3\nhuge 4";
+    expect(["rss", "total_rss", "rss_huge", "huge"].map((key) => flatValue(text, key))).toEqual([
+      1n,
+      2n,
+      3n,
+      4n,
+    ]);
+    expect(["total", "ss", "rs", "hug"].map((key) => flatValue(text, key))).toEqual([0n, 0n, 0n, 0n]);
+    expect(flatValue(undefined, "rss")).toBe(0n);
   });
 });

@@ -11,30 +11,38 @@ export function parseFlatKeyed(text: string | undefined): ReadonlyMap<string, bi
   return values;
 }
 
+/** The value of one key of such lines; 0 when it is not there. Polled files are not worth a map of everything. */
+export function flatValue(text: string | undefined, key: string): bigint {
+  if (text === undefined) return 0n;
+  for (let at = text.indexOf(key); at >= 0; at = text.indexOf(key, at + 1)) {
+    const end = at + key.length;
+    if ((at > 0 && text[at - 1] !== "\n") || text[end] !== " ") continue;
+    const stop = text.indexOf("\n", end);
+    return BigInt(text.slice(end + 1, stop < 0 ? undefined : stop));
+  }
+  return 0n;
+}
+
 /** A single number; undefined for `max` and for a missing file. */
 export function parseNumber(text: string | undefined): bigint | undefined {
   const digits = text?.trim();
   return digits === undefined || !/^[0-9]+$/.test(digits) ? undefined : BigInt(digits);
 }
 
+const someLine = /^some avg10=(\S+) avg60=(\S+) avg300=(\S+) total=(\d+)$/m;
+const fullLine = /^full avg10=(\S+) avg60=(\S+) avg300=(\S+) total=(\d+)$/m;
+
 /** A pressure file (Documentation/accounting/psi.rst); undefined without one. cpu's `full` line came with 5.13. */
 export function parsePressure(text: string | undefined): Psi | undefined {
-  if (text === undefined || text === "") return undefined;
-  const lines = new Map<string, PsiLine>();
-  for (const line of text.split("\n")) {
-    const [name, ...fields] = line.split(" ");
-    if (name !== "some" && name !== "full") continue;
-    const values = new Map(fields.map((field) => field.split("=") as [string, string]));
-    lines.set(name, {
-      total: BigInt(values.get("total") ?? 0),
-      avg10: Number(values.get("avg10") ?? 0),
-      avg60: Number(values.get("avg60") ?? 0),
-      avg300: Number(values.get("avg300") ?? 0),
-    });
-  }
+  const some = parseLine(someLine.exec(text ?? ""));
   const none: PsiLine = { total: 0n, avg10: 0, avg60: 0, avg300: 0 };
-  const some = lines.get("some");
-  return some === undefined ? undefined : { some, full: lines.get("full") ?? none };
+  return some === undefined ? undefined : { some, full: parseLine(fullLine.exec(text ?? "")) ?? none };
+}
+
+function parseLine(line: RegExpExecArray | null): PsiLine | undefined {
+  if (line === null) return undefined;
+  const [, avg10, avg60, avg300, total = "0"] = line;
+  return { total: BigInt(total), avg10: Number(avg10), avg60: Number(avg60), avg300: Number(avg300) };
 }
 
 /** Contents of the files of one v2 group; undefined for those that are missing. */
@@ -52,18 +60,17 @@ export interface UsageFilesV2 {
 }
 
 export function usageV2(files: UsageFilesV2, timestamp: bigint): CgroupUsage {
-  const cpu = parseFlatKeyed(files.cpuStat);
-  const memory = parseFlatKeyed(files.memoryStat);
+  const memory = files.memoryStat;
   const current = parseNumber(files.memoryCurrent) ?? 0n;
   return {
     timestamp,
-    cpuTotal: (cpu.get("usage_usec") ?? 0n) * 1000n,
+    cpuTotal: flatValue(files.cpuStat, "usage_usec") * 1000n,
     memoryUsage: current,
-    memoryWorkingSet: floor0(current - (memory.get("inactive_file") ?? 0n)),
-    memoryRss: memory.get("anon") ?? 0n,
+    memoryWorkingSet: floor0(current - flatValue(memory, "inactive_file")),
+    memoryRss: flatValue(memory, "anon"),
     memoryLimit: parseNumber(files.memoryMax),
-    pageFaults: memory.get("pgfault") ?? 0n,
-    majorPageFaults: memory.get("pgmajfault") ?? 0n,
+    pageFaults: flatValue(memory, "pgfault"),
+    majorPageFaults: flatValue(memory, "pgmajfault"),
     swapUsage: parseNumber(files.swapCurrent) ?? 0n,
     swapLimit: parseNumber(files.swapMax),
     processes: parseNumber(files.pidsCurrent) ?? 0n,
@@ -89,7 +96,7 @@ export interface UsageFilesV1 {
 const unlimitedV1 = 0x7fff_ffff_ffff_0000n;
 
 export function usageV1(files: UsageFilesV1, timestamp: bigint): CgroupUsage {
-  const memory = parseFlatKeyed(files.memoryStat);
+  const memory = files.memoryStat;
   const current = parseNumber(files.memoryUsage) ?? 0n;
   const limit = limited(parseNumber(files.memoryLimit));
   const memsw = limited(parseNumber(files.memswLimit));
@@ -97,12 +104,12 @@ export function usageV1(files: UsageFilesV1, timestamp: bigint): CgroupUsage {
     timestamp,
     cpuTotal: parseNumber(files.cpuacctUsage) ?? 0n,
     memoryUsage: current,
-    memoryWorkingSet: floor0(current - (memory.get("total_inactive_file") ?? 0n)),
-    memoryRss: memory.get("total_rss") ?? 0n,
+    memoryWorkingSet: floor0(current - flatValue(memory, "total_inactive_file")),
+    memoryRss: flatValue(memory, "total_rss"),
     memoryLimit: limit,
-    pageFaults: memory.get("total_pgfault") ?? 0n,
-    majorPageFaults: memory.get("total_pgmajfault") ?? 0n,
-    swapUsage: memory.get("total_swap") ?? 0n,
+    pageFaults: flatValue(memory, "total_pgfault"),
+    majorPageFaults: flatValue(memory, "total_pgmajfault"),
+    swapUsage: flatValue(memory, "total_swap"),
     swapLimit: memsw === undefined || limit === undefined ? undefined : floor0(memsw - limit),
     processes: parseNumber(files.pidsCurrent) ?? 0n,
     psi: { cpu: undefined, memory: undefined, io: undefined },
