@@ -15,6 +15,7 @@ enum { BLOCK_BYTES = 128 * 1024, BLOCKS = 4, STACK_BYTES = 512 * 1024 };
 
 struct block {
 	size_t length;
+	uint64_t read;            /* of the blob, when this was made */
 	uint8_t data[BLOCK_BYTES];
 };
 
@@ -61,6 +62,7 @@ static void *make_blocks(void *of) {
 		block = &source->blocks[source->made % BLOCKS];
 		pthread_mutex_unlock(&source->lock);
 		block->length = blob_read(source->blob, block->data, BLOCK_BYTES);
+		block->read = blob_offset(source->blob);
 		pthread_mutex_lock(&source->lock);
 		if (block->length > 0)
 			source->made++;
@@ -119,6 +121,7 @@ static bool refill(struct source *source) {
 	if (source->produced > source->request->max_bytes)
 		fail("limit", 0, "the layer has more than %llu bytes uncompressed", (unsigned long long)source->request->max_bytes);
 	SHA256_Update(&source->sha, source->block->data, source->block->length);
+	blob_hash(source->blob, source->block->read);
 	return true;
 }
 
@@ -177,6 +180,7 @@ void source_finish(struct source *source, char blob[DIGEST_HEX], char diff[DIGES
 
 	while (source_next(source, &ignored, BLOCK_BYTES) > 0)
 		;
+	blob_hash(source->blob, blob_offset(source->blob));
 	blob_digest(source->blob, blob);
 	digest_hex(&source->sha, diff);
 }

@@ -51,14 +51,18 @@ void request_wait(struct request *request, uint64_t offset);
 /* Takes what has arrived without waiting. */
 void request_poll(struct request *request);
 
-/* ---- blob.c: the blob, decompressed and hashed on the way ---- */
+/* ---- blob.c: the blob, decompressed ---- */
 
 struct blob;
 
 struct blob *blob_open(struct request *request);
 /* Between 1 and `room` more bytes of the uncompressed stream; 0 at its end. */
 size_t blob_read(struct blob *blob, uint8_t *out, size_t room);
-/* After the end. */
+/* Bytes of the blob read so far. */
+uint64_t blob_offset(const struct blob *blob);
+/* Hashes the blob up to `to`, which has been read, where reading did not. For the other thread. */
+void blob_hash(struct blob *blob, uint64_t to);
+/* After the end, and all of it hashed. */
 void blob_digest(struct blob *blob, char hex[DIGEST_HEX]);
 
 /* ---- source.c: the uncompressed stream, made by a thread of its own ---- */

@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { lstatSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { crc32, deflateRawSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -22,11 +22,9 @@ afterAll(async () => {
 const dense = (line: TreeLine): TreeLine => ({ ...line, content: line.content.replace(/ sparse$/, "") });
 
 describe("a layer's content", () => {
-  const source = "/var/tmp/berth-unpack-tree";
+  const source = mkdtempSync("/var/tmp/berth-unpack-tree-");
   let expected: readonly TreeLine[];
   beforeAll(async () => {
-    // A run that was killed leaves it.
-    rmSync(source, { recursive: true, force: true });
     makeOneOfEverything(source);
     expected = await describeTree(source);
   });
