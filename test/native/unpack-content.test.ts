@@ -22,9 +22,10 @@ afterAll(async () => {
 const dense = (line: TreeLine): TreeLine => ({ ...line, content: line.content.replace(/ sparse$/, "") });
 
 describe("a layer's content", () => {
-  const source = mkdtempSync("/var/tmp/berth-unpack-tree-");
+  let source: string;
   let expected: readonly TreeLine[];
   beforeAll(async () => {
+    source = mkdtempSync("/var/tmp/berth-unpack-tree-");
     makeOneOfEverything(source);
     expected = await describeTree(source);
   });

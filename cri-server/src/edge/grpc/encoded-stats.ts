@@ -6,18 +6,9 @@ import { presentAttributes, presentFigures } from "../../present/stats.ts";
 import { EncodedAnswer } from "./encoded-answer.ts";
 import { rowTag } from "./encoded-items.ts";
 
-const none: ContainerStats = {
-  attributes: undefined,
-  cpu: undefined,
-  memory: undefined,
-  writableLayer: undefined,
-  swap: undefined,
-  io: undefined,
-};
-
 /** Labels and annotations are most of a row, and the same in each. A message in two parts is the message of both (protobuf). */
 const attributes = new EncodedAnswer<Container>((container) =>
-  ContainerStats.encode({ ...none, attributes: presentAttributes(container) }).finish(),
+  ContainerStats.encode(ContainerStats.fromPartial({ attributes: presentAttributes(container) })).finish(),
 );
 
 /** A whole ListContainerStatsResponse, or StreamContainerStatsResponse. */

@@ -1,5 +1,5 @@
 import type { BlockIo, CgroupDetails, CgroupUsage } from "../../ports/cgroups.ts";
-import { parseFlatKeyed, parseNumber } from "./cgroup-usage.ts";
+import { flatValue, parseNumber } from "./cgroup-usage.ts";
 
 /** Reads one file of a group; undefined when it is missing. */
 export type GroupReader = (file: string) => string | undefined;
@@ -10,23 +10,23 @@ export function detailsV2(
   usage: CgroupUsage,
   pageSizes: readonly string[],
 ): CgroupDetails {
-  const cpu = parseFlatKeyed(read("cpu.stat"));
-  const memory = parseFlatKeyed(read("memory.stat"));
-  const events = parseFlatKeyed(read("memory.events"));
-  const micro = (key: string) => (cpu.get(key) ?? 0n) * 1000n;
+  const cpu = read("cpu.stat");
+  const memory = read("memory.stat");
+  const events = read("memory.events");
+  const micro = (key: string) => flatValue(cpu, key) * 1000n;
   return {
     ...usage,
     cpuUser: micro("user_usec"),
     cpuSystem: micro("system_usec"),
-    periods: cpu.get("nr_periods") ?? 0n,
-    throttledPeriods: cpu.get("nr_throttled") ?? 0n,
+    periods: flatValue(cpu, "nr_periods"),
+    throttledPeriods: flatValue(cpu, "nr_throttled"),
     throttledTime: micro("throttled_usec"),
-    memoryCache: memory.get("file") ?? 0n,
-    memoryMappedFile: memory.get("file_mapped") ?? 0n,
-    memoryKernel: memory.get("kernel") ?? 0n,
+    memoryCache: flatValue(memory, "file"),
+    memoryMappedFile: flatValue(memory, "file_mapped"),
+    memoryKernel: flatValue(memory, "kernel"),
     memoryMaxUsage: parseNumber(read("memory.peak")) ?? usage.memoryUsage,
-    memoryFailures: events.get("max") ?? 0n,
-    oomKills: events.get("oom_kill") ?? 0n,
+    memoryFailures: flatValue(events, "max"),
+    oomKills: flatValue(events, "oom_kill"),
     threadsLimit: parseNumber(read("pids.max")),
     blockIo: parseIoStat(read("io.stat")),
     hugepages: pageSizes.flatMap((pageSize) => {
@@ -44,21 +44,21 @@ export function detailsV1(
   usage: CgroupUsage,
   pageSizes: readonly string[],
 ): CgroupDetails {
-  const cpu = parseFlatKeyed(read("cpu.stat"));
-  const memory = parseFlatKeyed(read("memory.stat"));
+  const cpu = read("cpu.stat");
+  const memory = read("memory.stat");
   return {
     ...usage,
     cpuUser: parseNumber(read("cpuacct.usage_user")) ?? 0n,
     cpuSystem: parseNumber(read("cpuacct.usage_sys")) ?? 0n,
-    periods: cpu.get("nr_periods") ?? 0n,
-    throttledPeriods: cpu.get("nr_throttled") ?? 0n,
-    throttledTime: cpu.get("throttled_time") ?? 0n,
-    memoryCache: memory.get("total_cache") ?? 0n,
-    memoryMappedFile: memory.get("total_mapped_file") ?? 0n,
+    periods: flatValue(cpu, "nr_periods"),
+    throttledPeriods: flatValue(cpu, "nr_throttled"),
+    throttledTime: flatValue(cpu, "throttled_time"),
+    memoryCache: flatValue(memory, "total_cache"),
+    memoryMappedFile: flatValue(memory, "total_mapped_file"),
     memoryKernel: parseNumber(read("memory.kmem.usage_in_bytes")) ?? 0n,
     memoryMaxUsage: parseNumber(read("memory.max_usage_in_bytes")) ?? 0n,
     memoryFailures: parseNumber(read("memory.failcnt")) ?? 0n,
-    oomKills: parseFlatKeyed(read("memory.oom_control")).get("oom_kill") ?? 0n,
+    oomKills: flatValue(read("memory.oom_control"), "oom_kill"),
     threadsLimit: parseNumber(read("pids.max")),
     blockIo: parseThrottle(
       read("blkio.throttle.io_service_bytes_recursive"),

@@ -1,17 +1,9 @@
 import type { CgroupUsage, Psi, PsiLine } from "../../ports/cgroups.ts";
 
-/** `key value` lines (cpu.stat, memory.stat, memory.events). */
-export function parseFlatKeyed(text: string | undefined): ReadonlyMap<string, bigint> {
-  const values = new Map<string, bigint>();
-  if (text === undefined) return values;
-  for (const line of text.split("\n")) {
-    const blank = line.indexOf(" ");
-    if (blank > 0) values.set(line.slice(0, blank), BigInt(line.slice(blank + 1)));
-  }
-  return values;
-}
-
-/** The value of one key of such lines; 0 when it is not there. Polled files are not worth a map of everything. */
+/**
+ * The value of one key in lines `key value` (cpu.stat, memory.stat, memory.events); 0 when it is not there. They are polled, and a
+ * map of all their lines is not worth making.
+ */
 export function flatValue(text: string | undefined, key: string): bigint {
   if (text === undefined) return 0n;
   for (let at = text.indexOf(key); at >= 0; at = text.indexOf(key, at + 1)) {
@@ -29,8 +21,10 @@ export function parseNumber(text: string | undefined): bigint | undefined {
   return digits === undefined || !/^[0-9]+$/.test(digits) ? undefined : BigInt(digits);
 }
 
-const someLine = /^some avg10=(\S+) avg60=(\S+) avg300=(\S+) total=(\d+)$/m;
-const fullLine = /^full avg10=(\S+) avg60=(\S+) avg300=(\S+) total=(\d+)$/m;
+const lineOf = (name: string): RegExp =>
+  new RegExp(`^${name} avg10=(\\S+) avg60=(\\S+) avg300=(\\S+) total=(\\d+)`, "m");
+const someLine = lineOf("some");
+const fullLine = lineOf("full");
 
 /** A pressure file (Documentation/accounting/psi.rst); undefined without one. cpu's `full` line came with 5.13. */
 export function parsePressure(text: string | undefined): Psi | undefined {
